@@ -1,0 +1,26 @@
+"""Gradient descent: every client sends its whole gradient."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fewbits.algorithms.base import Algorithm, mean
+from fewbits.registry import plugin
+
+
+@plugin
+class GradientDescent(Algorithm):
+    """x^{t+1} = x^t - gamma (1/n) sum_i grad f_i(x^t)."""
+
+    name: ClassVar[str] = "gd"
+    sends: ClassVar[str] = "dense"
+    cite: ClassVar[str] = "cauchy1847"
+    label: ClassVar[str] = "GD"
+
+    def round(self, s, run):
+        x = run.down(s["x"])
+        G_i = run.up(run.compress(run.gradients(x)))
+        return {"x": s["x"] - run.step * mean(G_i)}
+
+    def step_size(self, rule, smoothness, alpha):
+        return 1 / smoothness.L

@@ -1,0 +1,100 @@
+"""Figures and tables of a study as files, the same bytes for the same results."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from fewbits import registry
+from fewbits.analysis.errors import AnalysisError
+from fewbits.analysis.studyfile import entry, plain
+from fewbits.files import write_bytes, write_text
+
+FORMATS = ("pdf", "svg", "png")
+
+
+def draw_figure(study, figure_id: str, folder: Path) -> list[Path]:
+    """Draw one figure of `study` from `<folder>/{runs,metrics}.csv` to
+    `<folder>/figures/<id>.*`."""
+    from fewbits.analysis.selection import load_tables, pick
+
+    study = plain(study)
+    item = entry(study, "figures", figure_id)
+    runs, metrics = load_tables(folder)
+    try:
+        kind = registry.make("figure", {"name": item["kind"]} | (item.get("options") or {}))
+        chosen = pick(runs, item.get("grid"), item.get("select"))
+        figure = make_figure(kind, chosen, metrics)
+    except ValueError as error:
+        raise AnalysisError(f"study {study['study']}: figure {figure_id}: {error}") from error
+    return save(figure, Path(folder) / "figures" / figure_id)
+
+
+def make_figure(kind, runs, metrics):
+    """`kind.draw(runs, metrics)` in the project's style, without a display."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from fewbits.analysis import style
+
+    with matplotlib.rc_context(style.RC):
+        figure = kind.draw(runs, metrics)
+        figure.canvas.draw()  # settles the layout, once for all formats
+        figure.set_layout_engine("none")
+    return figure
+
+
+def save(figure, stem: Path) -> list[Path]:
+    """PDF, SVG and PNG without dates or random ids; closes the figure."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from fewbits.analysis import style
+
+    metadata = {
+        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": "fewbits"},
+        "svg": {"Date": None, "Creator": "fewbits"},
+        "png": {"Software": None},
+    }
+    paths = []
+    with matplotlib.rc_context(style.RC):
+        for suffix in FORMATS:
+            data = io.BytesIO()
+            figure.savefig(data, format=suffix, metadata=metadata[suffix])
+            path = stem.with_name(f"{stem.name}.{suffix}")
+            write_bytes(path, data.getvalue())
+            paths.append(path)
+    plt.close(figure)
+    return paths
+
+
+def draw_table(study, table_id: str, folder: Path) -> list[Path]:
+    """One table of `study` from `<folder>/{runs,metrics}.csv` to
+    `<folder>/tables/<id>.{csv,tex}`."""
+    from fewbits.analysis import tables
+    from fewbits.analysis.selection import load_tables, pick
+
+    study = plain(study)
+    item = entry(study, "tables", table_id)
+    runs, metrics = load_tables(folder)
+    try:
+        chosen = pick(runs, item.get("grid"), item.get("select"))
+        table = tables.make(item["kind"], chosen, metrics, item.get("options") or {})
+    except ValueError as error:
+        raise AnalysisError(f"study {study['study']}: table {table_id}: {error}") from error
+    stem = Path(folder) / "tables" / table_id
+    paths = stem.with_name(f"{table_id}.csv"), stem.with_name(f"{table_id}.tex")
+    write_text(paths[0], tables.to_csv(table))
+    write_text(paths[1], tables.to_latex(table, item.get("title") or table_id))
+    return list(paths)
+
+
+def draw_study(study, folder: Path, scale: str) -> list[Path]:
+    """All figures and tables that the study has at this scale."""
+    study = plain(study, scale)
+    paths = []
+    for item in study["figures"]:
+        paths += draw_figure(study, item["id"], folder)
+    for item in study["tables"]:
+        paths += draw_table(study, item["id"], folder)
+    return paths

@@ -1,0 +1,73 @@
+"""Curves of a metric against bits or rounds: one line per method, a band over the seeds."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from fewbits.registry import plugin
+
+
+@plugin
+class Curves:
+    """One panel per value of `panel`, one line per method: the median over seeds, and a band.
+
+    - x: `round`, `bits_up` (every bit of the messages), `bits_up_paper` (32 bits per value sent, the
+      start-up message not counted: the literature's axis), or another recorded column
+    - best: of each method keep the tuned setting: fewest x to `target`, else the best last value
+    - target: drawn as a thin line, and what `best` tunes for
+    - band: over seeds: all of them (`range`), the middle half (`iqr`), or `none`
+    - x_max, y_min, y_max: limits; by default the data's, cut a little above the start
+    """
+
+    name: ClassVar[str] = "curves"
+
+    x: str = "bits_up"
+    y: str = "grad_sq"
+    panel: str | None = "dataset"
+    best: bool = False
+    target: float | None = None
+    band: Literal["range", "iqr", "none"] = "range"
+    x_scale: Literal["log", "linear"] = "log"
+    y_scale: Literal["log", "linear"] = "log"
+    x_max: float | None = None
+    y_min: float | None = None
+    y_max: float | None = None
+    height_cm: Annotated[float, Field(gt=2)] = 8.2
+
+    def columns(self) -> list[str]:
+        x = {"bits_up_paper": "bits_up_values"}.get(self.x, self.x)
+        return list(dict.fromkeys(["round", x, self.y]))
+
+    def draw(self, runs, metrics):
+        """A matplotlib figure. `runs` have the ordered category `method`
+        (selection.name_methods)."""
+        from fewbits.analysis import lines, style
+        from fewbits.analysis.selection import curves_of
+
+        curves = curves_of(runs, metrics, self.columns())
+        groups = list(runs.groupby(self.panel, sort=False)) if self.panel else [("", runs)]
+        figure, axes = style.panels(len(groups), self.height_cm, most=2)
+        looks = style.method_styles(list(runs["method"].cat.categories))
+        divisor, unit = self._unit(curves)
+        for axis, (value, group) in zip(axes, groups, strict=True):
+            drawn = lines.method_lines(self, group, curves)
+            lines.plot(axis, drawn, looks, divisor, self.band)
+            lines.finish(axis, self, drawn, divisor)
+            if self.panel:
+                axis.set_title(style.panel_title(self.panel, value), loc="left")
+            name = style.label(self.x)
+            axis.set_xlabel(f"{name} ({unit})" if unit else name)
+            lines.panel_legend(axis, drawn, len(groups) > 1)
+        for axis in axes[:: min(len(groups), 2)]:
+            axis.set_ylabel(style.label(self.y))
+        return figure
+
+    def _unit(self, curves) -> tuple[float, str]:
+        from fewbits.analysis import lines, style
+
+        if not self.x.startswith("bits"):
+            return 1.0, ""
+        largest = max(lines.x_values(curve, self.x)[-1] for curve in curves.values())
+        return style.bit_unit(min(largest, self.x_max or largest))

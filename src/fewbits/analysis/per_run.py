@@ -1,0 +1,107 @@
+"""The base of estimators: values per run, then one per seed.
+
+An estimator is a pydantic model whose fields are the options; `measure(runs, metrics)` gives one
+value per seed (a Series indexed by seed, whose attrs name the `runs` used and a `note`), or raises
+AnalysisError when the runs or the metric are not there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fewbits.analysis.errors import AnalysisError
+
+
+class Estimator(BaseModel):
+    """Base of all. `unit` is the unit of the values; `everywhere` marks statements about every
+    single run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    unit: ClassVar[str] = ""
+    everywhere: ClassVar[bool] = False
+
+    estimator: str = ""
+
+    def measure(self, runs, metrics):
+        raise NotImplementedError
+
+
+class Selection(BaseModel):
+    """Runs by grid and by column values (a list means any of them)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    grid: str | list[str] | None = None
+    select: dict[str, Any] = Field(default_factory=dict)
+
+    def pick(self, runs):
+        from fewbits.analysis.selection import pick
+
+        return pick(runs, self.grid, self.select)
+
+
+class PerRun(Estimator):
+    """One value per run, then one per seed.
+
+    `over` says what to do where a seed has several runs: `one` (that is an error), `min`, `max`,
+    `median`, or `tuned`: take the setting whose median over the seeds is best, as papers do that
+    tune k and the step.
+    """
+
+    grid: str | list[str] | None = None
+    select: dict[str, Any] = Field(default_factory=dict)
+    over: Literal["one", "min", "max", "median", "tuned"] = "one"
+    smaller_is_better: ClassVar[bool] = True
+
+    def needed(self) -> list[str]:
+        return ["round", self.metric]
+
+    def value(self, curve, run) -> float:
+        raise NotImplementedError
+
+    def measure(self, runs, metrics):
+        from fewbits.analysis.selection import curves_of, pick
+
+        chosen = pick(runs, self.grid, self.select)
+        curves = curves_of(chosen, metrics, self.needed())
+        values = [self.value(curves[row["run"]], row) for _, row in chosen.iterrows()]
+        return by_seed(chosen.assign(_value=values), self.over, self.best_is_small())
+
+    def best_is_small(self) -> bool:
+        return self.smaller_is_better
+
+
+def by_seed(chosen, over: str, small: bool):
+    """Series of `_value` indexed by seed; `attrs` hold the runs used and the setting that was
+    tuned."""
+    from fewbits.analysis.selection import describe, varying
+
+    columns = varying(chosen)
+    note = ""
+    if over == "one" and chosen["seed"].duplicated().any():
+        raise AnalysisError(
+            f"several runs per seed, differing in {', '.join(columns) or 'nothing but their id'}: "
+            "add to select, or set over: tuned, min, max or median"
+        )
+    if over == "tuned" and columns:
+        chosen = tuned(chosen, columns, small)
+        note = describe(chosen.iloc[0], columns)
+    grouped = chosen.groupby("seed", sort=True)["_value"]
+    series = getattr(grouped, over)() if over in ("min", "max", "median") else grouped.first()
+    series.attrs |= {"runs": list(chosen["run"]), "tuned": note}
+    return series
+
+
+def tuned(chosen, columns: list[str], small: bool):
+    """The runs of the setting whose median `_value` over seeds is best (the first such in the
+    manifest)."""
+    medians = chosen.groupby(columns, sort=False, dropna=False)["_value"].median()
+    best = medians.fillna(math.inf if small else -math.inf)
+    wanted = best.idxmin() if small else best.idxmax()
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    for column, value in zip(columns, wanted, strict=True):
+        same = chosen[column].isna() if value != value else chosen[column] == value
+        chosen = chosen[same]
+    return chosen

@@ -1,0 +1,162 @@
+"""Which runs a figure, a table or a claim is about, and how they are called.
+
+A run's flat columns are its axes (`algorithm`, `compressor.k`, `step.factor`, `seed`, ...). This
+module picks runs by grid and by column values, finds the axes along which the picked ones differ,
+and names methods.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewbits.analysis.errors import AnalysisError, nearest
+
+# Columns that say what happened to a run, or how it was recorded, not which experiment it is.
+_NOT_AXES = {"run", "study", "grids", "job", "status", "rounds_done", "record_every", "method"}
+_NOT_AXES_PREFIXES = ("_", "final.", "best.", "constants.", "stop.")
+
+
+def load_tables(folder: Path):
+    """(runs, metrics) of one study's folder, as `collect` wrote them. Floats are read exactly."""
+    import pandas as pd
+
+    tables = []
+    for name in ("runs.csv", "metrics.csv"):
+        path = Path(folder) / name
+        if not path.is_file():
+            raise AnalysisError(f"{path}: no such file; run: fewbits collect")
+        tables.append(pd.read_csv(path, low_memory=False))
+    runs, metrics = tables
+    metrics["run"] = pd.Categorical(metrics["run"], categories=runs["run"])
+    return name_methods(runs), metrics
+
+
+def pick(runs, grid=None, select: dict | None = None):
+    """The rows of `runs` in one of the grids and with the selected values.
+
+    `grid` is a name, a list of names or None (all); a value of `select` is a scalar, a list (any of
+    them) or None (the run has no such parameter). Raises AnalysisError for an unknown grid or
+    column, or if nothing is left.
+    """
+    chosen = runs
+    if grid:
+        names = [grid] if isinstance(grid, str) else list(grid)
+        member = runs["grids"].map(lambda text: str(text).split(";"))
+        known = sorted({name for row in member for name in row})
+        for name in names:
+            if name not in known:
+                raise AnalysisError(
+                    f"no run is in grid {name!r}; grids: {', '.join(known)}{nearest(name, known)}"
+                )
+        chosen = runs[member.map(lambda row: any(name in row for name in names))]
+    for column, wanted in (select or {}).items():
+        if column not in runs.columns:
+            axes = [name for name in runs.columns if is_axis(name)]
+            raise AnalysisError(
+                f"select names column {column!r}, which no run has{nearest(column, axes)}"
+            )
+        chosen = chosen[_matches(chosen[column], wanted)]
+    if chosen.empty:
+        where = ", ".join(f"{key}={value}" for key, value in (select or {}).items())
+        raise AnalysisError(
+            f"no run selected by grid {grid or 'any'} and {where or 'no condition'}"
+        )
+    return chosen
+
+
+def _matches(column, wanted):
+    import pandas as pd
+
+    mask = pd.Series(False, index=column.index)
+    for value in wanted if isinstance(wanted, list | tuple) else [wanted]:
+        if value is None:
+            mask |= column.isna()
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            mask |= column.astype(str) == str(value)
+        else:
+            mask |= pd.to_numeric(column, errors="coerce") == value
+    return mask
+
+
+def is_axis(column: str) -> bool:
+    """Whether a column of runs.csv is part of what was asked for (and not an outcome)."""
+    return column not in _NOT_AXES and not column.startswith(_NOT_AXES_PREFIXES)
+
+
+def varying(runs, without=("seed",)) -> list[str]:
+    """The axes along which these runs differ."""
+    axes = [name for name in runs.columns if is_axis(name) and name not in without]
+    return [name for name in axes if runs[name].nunique(dropna=False) > 1]
+
+
+def curves_of(runs, metrics, needed: list[str]) -> dict:
+    """The recorded rows of each run, by run id. Raises AnalysisError for a metric that was not
+    recorded."""
+    for name in needed:
+        if name not in metrics.columns:
+            known = [column for column in metrics.columns if column != "run"]
+            hint = f"recorded: {', '.join(known)}{nearest(name, known)}"
+            raise AnalysisError(f"metric {name!r} was not recorded; {hint}")
+    rows = metrics[metrics["run"].isin(set(runs["run"]))]
+    curves = dict(tuple(rows.groupby("run", sort=False, observed=True)))
+    for run in runs["run"]:
+        if run not in curves:
+            raise AnalysisError(f"run {run} has no recorded rounds; run: fewbits collect")
+        for name in needed:
+            # A run that diverged may lack its last values, but not all of them.
+            if curves[run][name].isna().all():
+                raise AnalysisError(f"metric {name!r} was not recorded in run {run}")
+    return curves
+
+
+def describe(row, columns: list[str]) -> str:
+    """A setting in words a reader knows, the step last: `k = 1, 64×`."""
+    ordered = sorted(columns, key=lambda column: column.startswith("step."))
+    return ", ".join(
+        _value(column, row[column]) for column in ordered if row[column] == row[column]
+    )
+
+
+def _value(column: str, value) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if column == "step.factor":
+        return f"{value:g}×" if isinstance(value, float) else f"{value}×"
+    short = column.rpartition(".")[2]
+    return f"{short} = {value}"
+
+
+def name_methods(runs):
+    """`runs` with a column `method`, an ordered category over the whole study.
+
+    A method is an algorithm, told apart by those of its own parameters that vary in the study (named
+    where they are not the default: `EF21 (compressed start)`), and by its compressor where an algorithm
+    was run with several. The category's order is the manifest's, so a method has the same colour in all
+    figures of a study.
+    """
+    import pandas as pd
+
+    names = {}
+    for algorithm, group in runs.groupby("algorithm", sort=False):
+        label, defaults = _algorithm(algorithm)
+        own = [name for name in varying(group) if name.startswith("algorithm.")]
+        several = "compressor" in runs.columns and group["compressor"].nunique() > 1
+        for index, row in group.iterrows():
+            short = {name: name.partition(".")[2] for name in own if row[name] == row[name]}
+            said = [n for n in short if defaults.get(short[n]) != row[n]]
+            extra = [f"{row[n]} {short[n]}" for n in said]
+            extra += [str(row["compressor"])] if several else []
+            names[index] = f"{label} ({', '.join(extra)})" if extra else label
+    column = pd.Series(names).reindex(runs.index)
+    return runs.assign(method=pd.Categorical(column, list(dict.fromkeys(column)), ordered=True))
+
+
+def _algorithm(name: str) -> tuple[str, dict]:
+    """How a method is written in figures (the plug-in's `label`), and its parameters' defaults."""
+    from fewbits import registry
+
+    try:
+        cls = registry.find("algorithm", name)
+    except registry.UnknownPlugin:
+        return name, {}
+    return getattr(cls, "label", name), registry.parameters(cls)

@@ -1,0 +1,337 @@
+"""The command `fewbits`: every step of the pipeline, by hand on one file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+RESULTS = Path("results")
+CONFIG = Path("config/config.yaml")
+
+
+class OneLine(click.Group):
+    """A group whose commands end with one line, not a traceback, when the user's input is at fault."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; the same command goes on from here", err=True)
+            context.exit(130)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except (ValueError, RuntimeError, OSError) as error:
+            if os.environ.get("FEWBITS_TRACEBACK"):
+                raise
+            click.echo(f"fewbits: {error}", err=True)
+            context.exit(1)
+
+
+@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fewbits")
+def main() -> None:
+    """Communication-efficient distributed learning, replicated in one reproducible pipeline.
+
+    `snakemake --cores 8 all` chains these commands; each also works by hand. Set FEWBITS_TRACEBACK=1 to
+    see where in the code an error comes from.
+    """
+    # A job that is told to end stops like one that is interrupted: nothing half-written is left.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def path_option(name: str, default: Path | None, text: str):
+    required = default is None
+    return click.option(
+        name, default=default, required=required, show_default=not required, help=text,
+        type=click.Path(path_type=Path),
+    )  # fmt: skip
+
+
+CONFIG_OPTION = path_option("--config", CONFIG, "The pipeline's configuration.")
+RESULTS_OPTION = path_option("--results", RESULTS, "Folder of all results.")
+SCALE_OPTION = click.option(
+    "--scale", type=click.Choice(["default", "paper"]), help="Instead of the configuration's scale."
+)
+STUDY_OPTION = click.option("--study", required=True, help="Name of the study, e.g. ef21.")
+DATA_OPTION = path_option(
+    "--data-root", Path(os.environ.get("FEWBITS_DATA", "data")), "Data sets' folder."
+)
+
+
+def settings(config: Path, scale: str | None):
+    """The configuration, with the scale of the command line if one is given."""
+    from fewbits.studies import load_config
+
+    return load_config(config, {} if scale is None else {"scale": scale})
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@CONFIG_OPTION
+def check(files: tuple[Path, ...], config: Path) -> None:
+    """Check study files: one line for each mistake.
+
+    Without FILES, those of the configuration.
+    """
+    from fewbits.studies import check_files, load_config
+
+    paths = list(files) or list(load_config(config).study_files)
+    problems = check_files(paths)
+    for line in problems:
+        click.echo(line, err=True)
+    if problems:
+        sys.exit(1)
+    click.echo(f"{len(paths)} file{'s' * (len(paths) != 1)} checked: no mistakes")
+
+
+@main.command()
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
+def plan(config: Path, scale: str | None, results: Path) -> None:
+    """Expand the studies into runs and jobs.
+
+    Written to RESULTS/SCALE/plan/.
+    """
+    from fewbits import studies
+
+    chosen = settings(config, scale)
+    made = studies.plan(chosen, [studies.load_study(path) for path in chosen.study_files])
+    studies.write_plan(made, results / chosen.scale / "plan")
+    click.echo(f"{len(made.runs)} runs in {len(made.jobs)} jobs, scale {chosen.scale}")
+
+
+@main.command()
+@click.option("--dataset", required=True, help="Name of the data set.")
+@click.option(
+    "--partition",
+    required=True,
+    help='As JSON: {"name": "dirichlet", "clients": 20, "alpha": 0.1}.',
+)
+@click.option("--seed", default=0, show_default=True, help="Seed, where the partition is random.")
+@path_option("--out", None, "Folder for indices.npz and summary.json.")
+@DATA_OPTION
+def partition(dataset: str, partition: str, seed: int, out: Path, data_root: Path) -> None:
+    """Divide a data set's rows between clients."""
+    from fewbits import registry
+    from fewbits.partition import base
+
+    y = registry.make("dataset", {"name": dataset}).load(data_root).y
+    parts = registry.make("partition", json.loads(partition)).split(y, seed)
+    base.save(out, parts, base.heterogeneity(y, parts))
+    click.echo(f"{len(y)} rows between {len(parts)} clients: {out}")
+
+
+@main.command()
+@click.option("--spec", type=click.Path(path_type=Path), help="One run's spec (JSON or YAML).")
+@click.option("--job", type=click.Path(path_type=Path), help="A job of the plan: many runs.")
+@path_option(
+    "--out", None, "Folder: of the run with --spec, of all runs (results/runs) with --job."
+)
+@click.option("--receipt", type=click.Path(path_type=Path), help="Write the results' digests here.")
+@click.option(
+    "--partitions", type=click.Path(path_type=Path), help="Folder of partitions made before."
+)
+@click.option(
+    "--start", type=click.Path(path_type=Path), help="Starting point, a .npy file (with --spec)."
+)
+@DATA_OPTION
+def train(spec, job, out: Path, receipt, partitions, start, data_root: Path) -> None:
+    """Train one run, or the runs of a job.
+
+    What is done already is left as it is.
+
+    \b
+    fewbits train --spec results/runs/ef21/RUN/spec.json --out /tmp/again
+    """
+    from fewbits.files import read_json, write_json
+    from fewbits.studies import read_run
+    from fewbits.train import Places, digests, train, train_one
+
+    if (spec is None) == (job is None):
+        raise click.UsageError("give one of --spec and --job")
+    if spec is not None:
+        status = train_one(read_run(spec), out, data_root, start, say=click.echo)
+        click.echo(f"{status}: {out}")
+        return
+    if start is not None:
+        raise click.UsageError("--start goes with --spec")
+    items = read_json(job)["runs"]
+    runs = {item["run"]: item["spec"] for item in items}
+    saved = {item["run"]: partitions / item["partition"] for item in items} if partitions else {}
+    places = Places(out, data_root, saved)
+    done = train(runs, places, say=click.echo)
+    if receipt is not None:
+        write_json(receipt, digests(runs, places))
+    click.echo(f"{done} of {len(runs)} runs trained, the others were up to date")
+
+
+def study_at(config: Path, scale: str | None, results: Path, study: str):
+    """The scale, the study and its folder of results."""
+    from fewbits.studies import load_study
+
+    chosen = settings(config, scale)
+    path = config.parent / "studies" / f"{study}.yaml"
+    return chosen.scale, load_study(path), results / chosen.scale / study
+
+
+@main.command()
+@STUDY_OPTION
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
+def collect(study: str, config: Path, scale: str | None, results: Path) -> None:
+    """Gather a study's runs into two tables."""
+    from fewbits.analysis.collect import collect
+
+    scale, _, folder = study_at(config, scale, results, study)
+    for path in collect(results / scale / "plan" / "runs.csv", study, results / "runs", folder):
+        click.echo(path)
+
+
+@main.command()
+@STUDY_OPTION
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
+def judge(study: str, config: Path, scale: str | None, results: Path) -> None:
+    """Check a study's claims: claims.csv."""
+    from fewbits.analysis.claims import judge_folder
+
+    scale, loaded, folder = study_at(config, scale, results, study)
+    click.echo(judge_folder(loaded.document, scale, folder))
+
+
+@main.command()
+@STUDY_OPTION
+@click.option("--figure", help="Only this figure.")
+@click.option("--tables", is_flag=True, help="Only the tables.")
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
+def draw(study: str, figure, tables: bool, config: Path, scale, results: Path) -> None:
+    """Draw a study's figures and tables.
+
+    Figures as PDF, SVG and PNG, tables as CSV and LaTeX.
+    """
+    from fewbits.analysis.draw import draw_figure, draw_table
+
+    scale, loaded, folder = study_at(config, scale, results, study)
+    figures = [figure] if figure else [] if tables else [f.id for f in loaded.figures_at(scale)]
+    wanted = [] if figure else [t.id for t in loaded.tables_at(scale)]
+    for name in figures:
+        click.echo("\n".join(map(str, draw_figure(loaded.document, name, folder))))
+    for name in wanted:
+        click.echo("\n".join(map(str, draw_table(loaded.document, name, folder))))
+
+
+@main.command()
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
+def provenance(config: Path, scale: str | None, results: Path) -> None:
+    """Write down versions, machine and times.
+
+    To RESULTS/SCALE/provenance.json, for the report's last pages.
+    """
+    from fewbits.files import write_json
+    from fewbits.report.provenance import collect_provenance
+
+    chosen = settings(config, scale)
+    folder = results / chosen.scale
+    files = [config, *chosen.study_files]
+    facts = collect_provenance(chosen.scale, files, folder / "plan" / "runs.csv", results / "runs")
+    write_json(folder / "provenance.json", facts)
+    click.echo(folder / "provenance.json")
+
+
+@main.command()
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
+@path_option("--out", Path("reports/report.pdf"), "The PDF.")
+@click.option("--png", type=click.Path(path_type=Path), help="Instead: one page as a picture.")
+@click.option("--page", default=1, show_default=True, help="Which page, with --png.")
+def report(config: Path, scale: str | None, results: Path, out: Path, png, page: int) -> None:
+    """Typeset the PDF report."""
+    from fewbits.files import read_json
+    from fewbits.report.build import build, page_png
+    from fewbits.studies import load_study
+
+    chosen = settings(config, scale)
+    studies = [load_study(path) for path in chosen.study_files]
+    folder = results / chosen.scale
+    inputs = (studies, chosen.scale, folder, read_json(folder / "provenance.json"))
+    click.echo(page_png(*inputs, png, page) if png else build(*inputs, out))
+
+
+@main.command()
+@RESULTS_OPTION
+def store(results: Path) -> None:
+    """Prepare the MLflow store.
+
+    SQLite under RESULTS, or what MLFLOW_TRACKING_URI names.
+    """
+    from fewbits import tracking
+
+    click.echo(tracking.prepare(results=results))
+
+
+def prepare_if_possible(results: Path) -> None:
+    """Make the store where there is none; one that is out of reach is told of and tried again later."""
+    from fewbits import tracking
+
+    try:
+        tracking.prepare(results=results)
+    except tracking.StoreError as error:
+        click.echo(f"fewbits: {error}", err=True)
+
+
+@main.command()
+@RESULTS_OPTION
+@click.option("--manifest", type=click.Path(path_type=Path), help="Only the runs of this plan.")
+def sync(results: Path, manifest: Path | None) -> None:
+    """Complete and verify the MLflow record."""
+    from fewbits import tracking
+
+    wanted = None
+    if manifest is not None:
+        with manifest.open(newline="", encoding="utf-8") as lines:
+            wanted = [row["run"] for row in csv.DictReader(lines)]
+    prepare_if_possible(results)
+    recorded = tracking.sync(results, wanted)
+    if recorded.complete:
+        click.echo(f"{len(recorded.runs)} runs recorded in {recorded.uri}")
+    else:
+        click.echo(f"incomplete: {recorded.problem}", err=True)
+
+
+@main.command()
+@RESULTS_OPTION
+@click.option("--parent", type=int, help="End when the process with this number has ended.")
+def watch(results: Path, parent: int | None) -> None:
+    """Record runs in MLflow while they train."""
+    from fewbits import tracking
+
+    prepare_if_possible(results)
+    tracking.watch(results, parent or os.getppid())
+
+
+@main.command()
+@RESULTS_OPTION
+@click.option("--port", default=5000, show_default=True)
+def ui(results: Path, port: int) -> None:
+    """Browse the runs in MLflow, on this machine only."""
+    from fewbits import tracking
+
+    tracking.ui(results, port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What a compressor is. One file a family beside this one; DESIGN: "Compressors and messages"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from fewbits.compressors.message import Bits, Message
+from fewbits.lazy import torch
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What the receiver decodes, and what it cost: `value` (*batch, *shape), `bits` of each message."""
+
+    value: torch.Tensor
+    bits: Bits
+
+
+class Compressor:
+    """C, in its two equal forms.
+
+    `encode`/`decode` turn one tensor into a message with real bytes and back. `compress` is the same
+    operator on many tensors at once, for the simulation's hot loop: it returns what `decode` would
+    give and how many bits the messages have. The conformance tests hold the two equal, bit for bit.
+
+    A class declares one of two constants for a given shape, None for "not of this class":
+      contraction(shape)  alpha_C with E|C(x)-x|^2 <= (1 - alpha_C) |x|^2 for every x
+      variance(shape)     omega with E C(x) = x and E|C(x)-x|^2 <= omega |x|^2 for every x
+    """
+
+    name: ClassVar[str]
+    codec: ClassVar[int]
+
+    @classmethod
+    def examples(cls, d: int) -> list[dict]:
+        """Parameters with which the conformance tests try this compressor on d numbers."""
+        return [{}]
+
+    def contraction(self, shape: tuple[int, ...]) -> float | None:
+        return None
+
+    def variance(self, shape: tuple[int, ...]) -> float | None:
+        return None
+
+    def compress(self, x: torch.Tensor, shape: tuple[int, ...], keys=None) -> Compressed:
+        """`x` is (*batch, *shape), `keys` (*batch) uint64, one random stream a message (rng.py).
+
+        A row's result depends on that row and its key alone, bit for bit. Rows that hold NaN or
+        infinities give rows that are not finite or zero.
+        """
+        raise NotImplementedError
+
+    def encode(self, x: torch.Tensor, where: str = "update", key: int = 0) -> Message:
+        """The message for one tensor. Raises ValueError naming `where` on NaN or infinity."""
+        raise NotImplementedError
+
+    def decode(self, message: Message, shape: tuple[int, ...], dtype) -> torch.Tensor:
+        """What the message says, as a tensor of `shape` and `dtype`."""
+        raise NotImplementedError
+
+    def from_bytes(self, data: bytes, shape: tuple[int, ...]) -> Message:
+        """The message in a payload. Raises MessageError."""
+        raise NotImplementedError
+
+    def compress_one_by_one(self, x: torch.Tensor, shape: tuple[int, ...], keys=None) -> Compressed:
+        """`compress` by encoding and decoding every row: for operators that have no batched form."""
+        batch = x.shape[: x.dim() - len(shape)]
+        rows = x.reshape(-1, *shape)
+        seeds = [0] * len(rows) if keys is None else np.asarray(keys).reshape(-1).tolist()
+        values, bits = torch.zeros_like(rows), []
+        for i, (row, key) in enumerate(zip(rows, seeds, strict=True)):
+            if bool(torch.isfinite(row).all()):
+                message = self.encode(row, key=key)
+                values[i] = self.decode(message, shape, x.dtype)
+                bits.append(message.bits)
+            else:
+                bits.append(Bits(0, 0, 0))
+        parts = zip(*((b.values, b.indices, b.metadata) for b in bits), strict=True)
+        counts = [torch.tensor(p, dtype=torch.float64).reshape(batch) for p in parts]
+        return Compressed(values.reshape(x.shape), Bits(*counts))
+
+
+def require_finite(x: torch.Tensor, where: str) -> None:
+    """Raise ValueError naming `where` if `x` holds NaN or infinity."""
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{where}: NaN or infinity cannot be encoded")
+
+
+def size(shape: tuple[int, ...]) -> int:
+    """d, the number of entries."""
+    return prod(shape)
+
+
+def through_wire(x: torch.Tensor, wire: str) -> torch.Tensor:
+    """`x` as it arrives after being sent in the float format `wire`, in its own dtype."""
+    return x.to(getattr(torch, wire)).to(x.dtype)

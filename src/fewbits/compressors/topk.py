@@ -1,0 +1,155 @@
+"""Top-k: the k entries of largest magnitude.
+
+Beznosikov et al. 2020 (arXiv 2002.12410), the compressor of EF21's experiments (arXiv 2106.05203, section 5).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field as Checked
+
+from fewbits.compressors.base import Compressed, Compressor, require_finite, size, through_wire
+from fewbits.compressors.message import (
+    Bits,
+    Field,
+    Message,
+    MessageError,
+    from_bytes,
+    payload_bits,
+)
+from fewbits.lazy import torch
+from fewbits.registry import plugin
+
+FORMS = ("float32", "float64")
+DENSE = 8  # added to the form when the same entries are sent as a dense array
+
+
+@plugin
+class TopK(Compressor):
+    """Keep the k entries of largest magnitude, zero the others; equal magnitudes: lowest index first.
+
+    alpha_C = k/d, tight when all magnitudes are equal. A message holds k values and k bit-packed
+    indices of ceil(log2 d) bits, in increasing order; where that is not shorter than all d entries
+    (zeros included) sent as an array, the array is sent: the operator is the same, the bits fewer.
+    k above d means k = d.
+    """
+
+    name: ClassVar[str] = "topk"
+    codec: ClassVar[int] = 1
+
+    k: Annotated[int, Checked(ge=1)]
+    wire: Literal["float32", "float64"] = "float32"
+
+    @classmethod
+    def examples(cls, d):
+        sizes = sorted({1, min(2, d), max(1, d // 2), max(1, d - 1), d})
+        return [{"k": k, "wire": wire} for k in sizes for wire in FORMS]
+
+    def check(self, features: int | None = None) -> str | None:
+        """Why this cannot be used on `features` numbers, or None."""
+        if features is not None and self.k > features:
+            return f"k = {self.k} is larger than the {features} features of the data set"
+        return None
+
+    def contraction(self, shape):
+        return min(self.k, size(shape)) / size(shape)
+
+    def compress(self, x, shape, keys=None):
+        d = size(shape)
+        flat = x.reshape(*x.shape[: x.dim() - len(shape)], d)
+        kept = torch.where(largest(flat, min(self.k, d)), through_wire(flat, self.wire), 0.0)
+        return Compressed(kept.reshape(x.shape), self._form(d).bits)
+
+    def encode(self, x, where="update", key=0):
+        require_finite(x, where)
+        d = x.numel()
+        flat = x.detach().cpu().reshape(-1)
+        mask = largest(flat, min(self.k, d))
+        values = flat.to(getattr(torch, self.wire))
+        form, count, layout, _ = self._form(d)
+        if form >= DENSE:
+            sections = (torch.where(mask, values, 0.0).numpy(),)
+        else:
+            indices = mask.nonzero().reshape(-1)
+            sections = (indices.numpy(), values[indices].numpy())
+        return Message(self.codec, form, count, layout, sections)
+
+    def decode(self, message, shape, dtype):
+        out = torch.zeros(size(shape), dtype=dtype)
+        if message.form >= DENSE:
+            out[:] = torch.from_numpy(message.sections[0])
+        else:
+            indices, values = map(torch.from_numpy, message.sections)
+            out[indices] = values.to(dtype)
+        return out.reshape(shape)
+
+    def from_bytes(self, data, shape):
+        d = size(shape)
+
+        def layouts(form: int, count: int) -> tuple[Field, ...]:
+            expected = self._form(d)
+            if (form, count) != expected[:2]:
+                raise ValueError(f"expected {expected[1]} entries in form {expected[0]}")
+            return expected.layout
+
+        message = from_bytes(data, self.codec, d, layouts)
+        if message.form < DENSE:
+            indices = message.sections[0]
+            if indices.size and (indices[-1] >= d or (np.diff(indices) <= 0).any()):
+                raise MessageError("indices are not increasing and below the dimension")
+        return message
+
+    def _form(self, d: int) -> Form:
+        return _form(min(self.k, d), self.wire, d)
+
+
+class Form(NamedTuple):
+    """How the entries are laid out, and what that costs."""
+
+    form: int
+    count: int
+    layout: tuple[Field, ...]
+    bits: Bits
+
+
+@functools.cache
+def _form(k: int, wire: str, d: int) -> Form:
+    """Sparse, or dense where that is not longer."""
+    number, width = FORMS.index(wire), max(1, (d - 1).bit_length())
+    sparse = (Field("indices", f"uint{width}", k), Field("values", wire, k))
+    dense = (Field("values", wire, d),)
+    sparse_bits, dense_bits = payload_bits(sparse, k), payload_bits(dense, d)
+    if dense_bits.total <= sparse_bits.total:
+        return Form(DENSE + number, d, dense, dense_bits)
+    return Form(number, k, sparse, sparse_bits)
+
+
+def largest(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Mask (same shape as `x`, (*batch, d)) of the k largest magnitudes of each row; ties: lowest index.
+
+    Selection promises no order among equals, so it is asked only for the k-th magnitude.
+    """
+    magnitude = x.abs()
+    if k == x.shape[-1]:
+        return torch.ones_like(x, dtype=torch.bool)
+    kth = _kth(magnitude, k)
+    mask = magnitude >= kth
+    if bool((mask.sum(dim=-1) == k).all()):
+        return mask
+    above = magnitude > kth
+    tied = mask & ~above
+    missing = k - above.sum(dim=-1, keepdim=True)
+    return above | (tied & (tied.cumsum(dim=-1) <= missing))
+
+
+def _kth(magnitude: torch.Tensor, k: int) -> torch.Tensor:
+    """The k-th largest of each row, (*batch, 1)."""
+    if k == 1:
+        return magnitude.amax(dim=-1, keepdim=True)
+    if magnitude.device.type == "cpu":  # several times faster than torch.topk on many short rows
+        place = magnitude.shape[-1] - k
+        return torch.from_numpy(np.partition(magnitude.numpy(), place, axis=-1)[..., place, None])
+    return magnitude.topk(k, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)

@@ -1,0 +1,81 @@
+"""From a run's spec to the things that fill the engine's slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fewbits import registry, rng
+from fewbits.algorithms.base import Algorithm, theta_beta
+from fewbits.compressors.base import Compressor, size
+from fewbits.compressors.identity import Identity
+from fewbits.datasets.base import Arrays
+from fewbits.federation.engine import Schedule
+from fewbits.federation.network import Network
+from fewbits.federation.objective import Objective
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the lanes of one batch share. `alpha` is the contraction constant of the compressor."""
+
+    algorithm: Algorithm
+    compressor: Compressor
+    objective: Objective
+    alpha: float
+
+    def network(self) -> Network:
+        """Compressed uplink; the model goes down whole, in the precision it is computed in."""
+        return Network(self.objective.shape, self.compressor, downlink=Identity(wire="float64"))
+
+    def step_size(self, step: dict) -> float:
+        """The step that `{"value": ...}` or `{"rule": ..., "factor": ...}` means here."""
+        if "value" in step:
+            return step["value"]
+        base = self.algorithm.step_size(step["rule"], self.objective.smoothness, self.alpha)
+        return step["factor"] * base
+
+    def constants(self, step: float) -> dict[str, float]:
+        """What the theory of this run is made of."""
+        d = size(self.objective.shape)
+        numbers = {"dim": d, "clients": self.objective.clients, "alpha": self.alpha, "step": step}
+        theta, beta = theta_beta(self.alpha)
+        return numbers | {"theta": theta, "beta": beta} | self.objective.smoothness.summary()
+
+
+def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:
+    """The shared part of runs like `spec`, on these rows and this partition."""
+    objective = registry.make("model", spec["model"]).objective(data.x, data.y, parts)
+    compressor = registry.make("compressor", spec.get("compressor") or {"name": "identity"})
+    alpha = compressor.contraction(objective.shape)
+    algorithm = registry.make("algorithm", spec["algorithm"])
+    return Problem(algorithm, compressor, objective, alpha)
+
+
+def schedule(spec: dict) -> Schedule:
+    """When to record and to stop."""
+    stop = spec.get("stop") or {}
+    given = {"converged": stop.get("grad_sq_below"), "diverged": stop.get("diverge_above")}
+    known = {key: value for key, value in given.items() if value is not None}
+    return Schedule(rounds=spec["rounds"], record_every=spec["record_every"], **known)
+
+
+def message_keys(specs: list[dict]) -> np.ndarray:
+    """The random streams of the lanes' messages, from their seeds: (lanes,) uint64."""
+    return np.array([rng.stream("messages", spec["seed"]) for spec in specs])
+
+
+def starting_points(specs: list[dict], objective: Objective) -> np.ndarray:
+    """x^0 of every lane, from its seed: (lanes, *shape)."""
+    return np.stack([_starting_point(spec, objective) for spec in specs])
+
+
+def _starting_point(spec: dict, objective: Objective) -> np.ndarray:
+    if "start" not in spec:
+        return objective.start(spec["dataset"]["name"], spec["seed"])
+    path = spec["start"]["file"]
+    point = np.load(path, allow_pickle=False)
+    if point.shape != objective.shape or not np.isfinite(point).all():
+        raise ValueError(f"{path}: found shape {point.shape}; expected {objective.shape}, finite")
+    return point.astype(np.float64)

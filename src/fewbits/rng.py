@@ -1,0 +1,68 @@
+"""Randomness from named counters: the same names give the same numbers, whatever else was drawn before.
+
+    generator("start", "breast_cancer", seed)          # the starting point of a run
+    generator("cohort", run_seed, round)               # who takes part in a round
+
+There is no global generator and no state to save in a checkpoint. Where every message of a batch needs
+random numbers of its own, keys and numbers are made as arrays (`fold`, `uniforms`): a row depends on its key
+alone, not on how many rows there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+
+
+def key(*names: str | int | float) -> int:
+    """A 128-bit integer that depends on every name and their order."""
+    text = json.dumps(names, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+
+
+def generator(*names: str | int | float) -> np.random.Generator:
+    """A NumPy generator (Philox, counter based) for the stream called by these names."""
+    return np.random.Generator(np.random.Philox(key=key(*names)))
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    """SplitMix64's output function (Steele, Lea, Flood 2014): a bijection of 64-bit numbers."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def stream(*names: str | int | float) -> np.uint64:
+    """A 64-bit key for a stream, for `fold` and `uniforms`."""
+    return np.uint64(key(*names) & (2**64 - 1))
+
+
+def fold(keys, counters) -> np.ndarray:
+    """New keys from keys and counters (non-negative integers), broadcast against each other: uint64."""
+    keys, counters = np.asarray(keys, np.uint64), np.asarray(counters, np.uint64)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+        return _mix(_mix(keys + _GOLDEN) + (counters + np.uint64(1)) * _GOLDEN)
+
+
+def integers(keys, count: int) -> np.ndarray:
+    """`count` random 64-bit numbers for each key: (*keys.shape, count) uint64."""
+    keys = np.asarray(keys, np.uint64)
+    counters = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+    return _mix(keys[..., None] + counters)
+
+
+def uniforms(keys, count: int) -> np.ndarray:
+    """`count` numbers uniform on [0, 1) for each key: (*keys.shape, count) float64, 53 random bits each."""
+    return (integers(keys, count) >> np.uint64(11)) * 2.0**-53
+
+
+def normals(keys, count: int) -> np.ndarray:
+    """`count` standard normal numbers for each key: (*keys.shape, count) float64."""
+    from scipy.special import ndtri
+
+    return ndtri(uniforms(keys, count) + 2.0**-54)

@@ -1,0 +1,167 @@
+"""One alternative of one key of a grid, checked and completed with defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from fewbits import registry
+from fewbits.studies.errors import Path, Problems
+from fewbits.studies.grids import Alternative
+from fewbits.studies.messages import report
+from fewbits.studies.runs import PLUGINS
+from fewbits.studies.schema import Model
+
+STEP_RULES = ("theory", "pl")
+LARGEST_SEED = 2**63 - 1
+_LEAST = {"seed": 0, "rounds": 1, "record_every": 1}
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class StepByRule(Model):
+    """A multiple of the step that theory gives for the problem and the method."""
+
+    rule: Literal["theory", "pl"]
+    factor: Positive = 1.0
+
+
+class StepByValue(Model):
+    """A step size as a number."""
+
+    value: Positive
+
+
+class Stop(Model):
+    """When a run ends before its last round."""
+
+    grad_sq_below: Positive | None = None
+    diverge_above: Positive | None = None
+
+
+class Choice(NamedTuple):
+    """A checked alternative: its part of a spec, the same without defaults, and the plug-in's instance."""
+
+    value: Any
+    short: Any
+    plugin: Any
+    path: Path
+    parts: dict[str, Path]
+
+
+NOTHING = Choice(None, None, None, (), {})  # no compressor
+
+
+def choose(key: str, one: Alternative, problems: Problems) -> Choice | None:
+    """Check one alternative of `key`. None: it is wrong, and the problem is noted."""
+    if key in PLUGINS:
+        return _plugin(key, one, problems)
+    if key == "step":
+        return _step(one, problems)
+    if key == "stop":
+        return _model(Stop, one, problems)
+    return _integer(key, one, problems)
+
+
+def _plugin(key: str, one: Alternative, problems: Problems) -> Choice | None:
+    value = one.value
+    if value in (None, "none") and key == "compressor":
+        return NOTHING._replace(path=one.path)
+    known = registry.plugins(key)
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        problems.wrong(one.path, value, [*known, "or {name: ..., parameters}"])
+        return None
+    name_at = one.parts.get("name", one.path)
+    if "name" not in value:
+        problems.missing_key((*one.path, "name"), ", ".join(known))
+        return None
+    if not isinstance(value["name"], str) or value["name"] not in known:
+        problems.wrong(name_at, value["name"], known)
+        return None
+    given = {name: item for name, item in value.items() if name != "name"}
+    instance = make(key, value["name"], given, one, problems)
+    if instance is None:
+        return None
+    full = _plain({"name": value["name"], **dataclasses.asdict(instance)})
+    defaults = plugin_defaults(type(instance))
+    short = {k: v for k, v in full.items() if k not in defaults or v != defaults[k]}
+    return Choice(full, short, instance, one.path, {"name": name_at, **one.parts})
+
+
+def make(kind: str, name: str, given: dict, one: Alternative, problems: Problems) -> Any:
+    """The plug-in with these parameters, or None with the problems noted."""
+    cls = registry.find(kind, name)
+
+    def where(path: Path) -> Path:
+        return one.parts.get(path[0], (*one.path, path[0])) + path[1:] if path else one.path
+
+    try:
+        instance = registry.make(kind, {"name": name, **given})
+    except ValidationError as error:
+        report(error, problems, given, cls, where=where)
+        return None
+    except TypeError:  # a key that is no possible argument
+        problems.wrong(one.path, given, list(cls.__pydantic_fields__))
+        return None
+    before = len(problems)
+    for (
+        key,
+        value,
+    ) in given.items():  # plug-ins convert kindly; "5" or true for a number is a mistake
+        if isinstance(value, str | bool) and type(getattr(instance, key)) in (int, float):
+            quoted = " (without quotes)" if isinstance(value, str) else ""
+            problems.wrong(where((key,)), value, f"a number{quoted}")
+    return instance if len(problems) == before else None
+
+
+@functools.cache
+def plugin_defaults(cls: type) -> dict[str, Any]:
+    """Default values of a plug-in's parameters that have one, as plain data."""
+    fields = getattr(cls, "__pydantic_fields__", {})
+    has = {name: item for name, item in fields.items() if not item.is_required()}
+    return _plain({name: item.get_default(call_default_factory=True) for name, item in has.items()})
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _step(one: Alternative, problems: Problems) -> Choice | None:
+    value = one.value
+    if not isinstance(value, dict) or not {"rule", "factor", "value"} & set(value):
+        rules = " or ".join(STEP_RULES)
+        problems.wrong(one.path, value, f"{{rule: {rules}, factor: number}} or {{value: number}}")
+        return None
+    if "value" in value and {"rule", "factor"} & set(value):
+        problems.wrong(one.path, value, "either rule and factor, or value")
+        return None
+    return _model(StepByValue if "value" in value else StepByRule, one, problems)
+
+
+def _model(model: type[Model], one: Alternative, problems: Problems) -> Choice | None:
+    def where(path: Path) -> Path:
+        return one.parts.get(path[0], (*one.path, path[0])) + path[1:] if path else one.path
+
+    try:
+        value = model.model_validate(one.value).model_dump(exclude_none=True)
+    except ValidationError as error:
+        report(error, problems, one.value, model, where=where)
+        return None
+    return Choice(value, value, None, one.path, one.parts)
+
+
+def _integer(key: str, one: Alternative, problems: Problems) -> Choice | None:
+    value, least = one.value, _LEAST[key]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1e4
+    wrong = isinstance(value, bool) or not isinstance(value, int)
+    if wrong or not least <= value <= LARGEST_SEED:
+        problems.wrong(one.path, one.value, f"a whole number, at least {least}")
+        return None
+    return Choice(value, value, None, one.path, {})

@@ -1,0 +1,88 @@
+"""Combinations of plug-ins that cannot run, found before anything does.
+
+A plug-in takes part by what it declares: an algorithm's `sends` ("compressed" or "dense"), a data set's
+`rows`, `features` and `classes`, and a method `check(self, ...)` of any plug-in, which gives None or says why
+not. Its arguments are taken by name from: rows, features, classes, and dataset, model, partition, algorithm,
+compressor (the instances, None if absent).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+
+from fewbits import registry
+from fewbits.studies.choices import Choice
+from fewbits.studies.errors import Problems, show
+
+_FACTS = ("rows", "features", "classes")
+
+
+def check_combination(point: dict[str, Choice], problems: Problems) -> None:
+    """Note what is wrong with this combination of a data set, model, partition, algorithm and compressor."""
+    _check_sending(point["algorithm"], point["compressor"], problems)
+    facts = _facts({key: choice.plugin for key, choice in point.items()})
+    for key, choice in point.items():
+        text = _ask(choice.plugin, facts)
+        if text:
+            name, value = _blamed(choice, text)
+            path = choice.parts.get(name, choice.path)
+            allowed = _allowed(key, choice, name, facts)
+            problems.add(path, f"found {show(value)} ({text}); allowed: {allowed}")
+
+
+def _check_sending(algorithm: Choice, compressor: Choice, problems: Problems) -> None:
+    sends, name = getattr(algorithm.plugin, "sends", None), algorithm.value["name"]
+    if sends == "compressed" and compressor.value is None:
+        text = "found nothing for an algorithm that sends compressed messages; allowed: "
+        problems.add(compressor.path, text + ", ".join(registry.plugins("compressor")))
+    if sends == "dense" and compressor.value is not None:
+        text = f"found {show(compressor.value['name'])} for algorithm '{name}', which sends dense vectors"
+        others = f"no compressor (put '{name}' into a grid of its own)"
+        problems.add(compressor.path, f"{text}; allowed: {others}")
+
+
+def _facts(plugins: dict[str, object]) -> dict[str, object]:
+    dataset = plugins["dataset"]
+    return {**plugins, **{name: getattr(dataset, name, None) for name in _FACTS}}
+
+
+def _ask(plugin: object, facts: dict[str, object]) -> str | None:
+    names = _arguments(type(plugin))
+    return None if names is None else plugin.check(**{name: facts[name] for name in names})
+
+
+@functools.cache
+def _arguments(cls: type) -> list[str] | None:
+    """Names of the arguments of the class's `check`, None if it has none."""
+    check = getattr(cls, "check", None)
+    return None if check is None else list(inspect.signature(check).parameters)[1:]
+
+
+def _blamed(choice: Choice, text: str) -> tuple[str, object]:
+    """The parameter that the reason speaks of, else the plug-in's name."""
+    for name, value in choice.value.items():
+        if name != "name" and re.search(rf"\b{re.escape(name)}\b", text):
+            return name, value
+    return "name", choice.value["name"]
+
+
+def _allowed(key: str, choice: Choice, name: str, facts: dict[str, object]) -> str:
+    """What would pass: the largest smaller value of a number, or the data sets it would do for."""
+    value = getattr(choice.plugin, name, None)
+    if name != "name" and type(value) is int:
+        low, high = 0, value  # `low` passes (once it has moved), `high` does not
+        while high - low > 1:
+            middle = (low + high) // 2
+            passes = _ask(dataclasses.replace(choice.plugin, **{name: middle}), facts) is None
+            low, high = (middle, high) if passes else (low, middle)
+        if low:
+            return f"at most {low} for this data set"
+    good = []
+    for dataset, cls in registry.plugins("dataset").items():
+        other = {**facts, "dataset": cls, **{fact: getattr(cls, fact, None) for fact in _FACTS}}
+        if key != "dataset" and _ask(choice.plugin, other) is None:
+            good.append(dataset)
+    return f"data sets {', '.join(good)}" if good else "another combination"

@@ -1,0 +1,239 @@
+"""Train runs: skip those that are done, go on from checkpoints, write each run's folder.
+
+Runs that differ only in step size and seed are lanes of one batch and share every computation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from fewbits import checkpoint, environment, fingerprint, registry
+from fewbits.datasets.base import Arrays
+from fewbits.federation import assemble, engine, outcome
+from fewbits.federation.engine import Batch, Observer
+from fewbits.files import canonical, digest, read_json, write_json, write_text
+from fewbits.journal import Journal
+from fewbits.lazy import torch
+from fewbits.partition import base as partitions
+
+CHECKPOINT_SECONDS = float(os.environ.get("FEWBITS_CHECKPOINT_SECONDS", "5"))
+LANE_KEYS = ("step", "seed")  # what may differ between the lanes of a batch
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are: runs in `runs`/STUDY/RUN, data files, and saved partitions (folder by run)."""
+
+    runs: Path
+    data_root: Path | None = None
+    partitions: dict[str, Path] = field(default_factory=dict)
+
+    def run(self, spec: dict, name: str) -> Path:
+        """A run's folder."""
+        return self.runs / spec["study"] / name
+
+    def state(self, spec: dict) -> Path:
+        """The folder of locks and checkpoints."""
+        return self.runs / spec["study"] / ".state"
+
+
+class OneRun(Places):
+    """The folder `runs` is that of the only run."""
+
+    def run(self, spec, name):
+        return self.runs
+
+    def state(self, spec):
+        return self.runs
+
+
+Say = Callable[[str], None]
+
+
+def train(runs: dict[str, dict], places: Places, say: Say = print, resume: bool = True) -> int:
+    """Train all runs (name -> spec) that are not done yet; returns how many were trained.
+
+    Interrupted (Ctrl-C, SIGTERM) or killed at any moment, the same call goes on and ends in the same bytes.
+    """
+    torch.set_num_threads(1)  # the number of threads changes the digits
+    trained = 0
+    for batch in batches(runs).values():
+        trained += _train_batch(batch, places, say, resume)
+    return trained
+
+
+def train_one(
+    spec: dict,
+    out: Path,
+    data_root: Path | None = None,
+    start: Path | None = None,
+    say: Say = print,
+) -> str:
+    """Train one run into the folder `out`; returns its status.
+
+    `start`, a .npy file with the starting point, takes the place of the one drawn from the seed; its
+    digest becomes part of the spec. Raises ValueError if it is not such a file or of another shape.
+    """
+    if start is not None:
+        spec = spec | {
+            "start": {"file": str(start), "digest": digest(repr(read_start(start).tolist()))}
+        }
+    name = spec.get("run", out.name)
+    train({name: spec}, OneRun(out, data_root), say)
+    return read_json(out / "summary.json")["status"]
+
+
+def read_start(path: Path) -> np.ndarray:
+    """The numbers of a .npy file. Raises ValueError."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a .npy file of numbers ({error})") from None
+
+
+def batches(runs: dict[str, dict]) -> dict[str, dict[str, dict]]:
+    """Runs grouped by everything but step size and seed (and by seed too where the partition is random)."""
+    grouped: dict[str, dict[str, dict]] = {}
+    for name, spec in runs.items():
+        shared = {key: value for key, value in spec.items() if key not in LANE_KEYS}
+        if registry.find("partition", spec["partition"]["name"]).random:
+            shared["partition_seed"] = spec["seed"]
+        grouped.setdefault(canonical(shared), {})[name] = spec
+    return grouped
+
+
+def digests(runs: dict[str, dict], places: Places) -> dict[str, str]:
+    """A digest of every run's table and summary: equal digests, equal results."""
+    names = ("metrics.csv", "summary.json")
+    folders = {name: places.run(spec, name) for name, spec in runs.items()}
+    return {run: digest("".join((f / n).read_text() for n in names)) for run, f in folders.items()}
+
+
+def is_done(folder: Path, spec: dict, code: str) -> bool:
+    """Whether the folder holds this very run, made by this very code."""
+    try:
+        same_spec = read_json(folder / "spec.json") == spec
+        return same_spec and read_json(folder / "summary.json")["code"] == code
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _train_batch(runs: dict[str, dict], places: Places, say: Say, resume: bool) -> int:
+    first = next(iter(runs.values()))
+    code = fingerprint.of_run(first)
+    state = places.state(first) / f"{digest(canonical(sorted(runs)))}.npz"
+    state.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(state.with_suffix(".lock"), say):
+        waiting = {n: s for n, s in runs.items() if not is_done(places.run(s, n), s, code)}
+        if not waiting:
+            return 0
+        problem = assemble.problem(
+            first, *_data(first, places, places.partitions.get(next(iter(runs))))
+        )
+        saved = checkpoint.load(state, code) if resume else None
+        for batch in _pieces(waiting, problem, saved):
+            lanes = {name: waiting[name] for name in batch.names}
+            desk = _Desk(lanes, problem, places, code, batch, state, say)
+            network = problem.network()
+            schedule = assemble.schedule(first)
+            engine.run(batch, problem.algorithm, problem.objective, network, schedule, desk)
+        state.unlink(missing_ok=True)
+        return len(waiting)
+
+
+def _data(spec: dict, places: Places, saved: Path | None) -> tuple[Arrays, list[np.ndarray]]:
+    """Rows and partition; the partition from its file where the pipeline made one."""
+    data = registry.make("dataset", spec["dataset"]).load(places.data_root)
+    if saved is not None:
+        return data, partitions.read(saved)
+    return data, registry.make("partition", spec["partition"]).split(data.y, spec["seed"])
+
+
+def _pieces(
+    runs: dict[str, dict], problem: assemble.Problem, saved: dict | None
+) -> Iterable[Batch]:
+    """The lanes of a checkpoint that are still wanted, then all others from the start."""
+    if saved is not None:
+        batch = Batch.from_arrays(saved)
+        batch.keep(
+            np.array([i for i, name in enumerate(batch.names) if name in runs], dtype=np.int64)
+        )
+        if batch.names:
+            yield batch
+        runs = {name: spec for name, spec in runs.items() if name not in saved["names"].tolist()}
+    if runs:
+        specs = list(runs.values())
+        points = assemble.starting_points(specs, problem.objective)
+        steps = np.array([problem.step_size(spec["step"]) for spec in specs])
+        network = problem.network()
+        yield engine.start(
+            list(runs),
+            assemble.message_keys(specs),
+            points,
+            steps,
+            problem.algorithm,
+            problem.objective,
+            network,
+        )
+
+
+class _Desk(Observer):
+    """Writes what the engine reports: journals and checkpoints on the way, a folder at each end."""
+
+    def __init__(self, runs, problem, places, code, batch, state, say) -> None:
+        self.runs, self.problem, self.places, self.code = runs, problem, places, code
+        self.state, self.say = state, say
+        self.began = self.saved = self.said = time.monotonic()
+        self.lanes = len(runs)
+        resumed = batch.round if batch.rows else None
+        self.steps = dict(zip(batch.names, batch.step.flatten().tolist(), strict=True))
+        self.journals = {name: self._journal(name, spec, resumed) for name, spec in runs.items()}
+
+    def recorded(self, batch: Batch) -> None:
+        for name, row in zip(batch.names, batch.rows[-1].tolist(), strict=True):
+            self.journals[name].round(dict(zip(batch.columns, row, strict=True)))
+        now = time.monotonic()
+        if now - self.saved > CHECKPOINT_SECONDS:
+            checkpoint.save(self.state, batch.arrays(), self.code)
+            self.saved = now
+        if now - self.said > 2:
+            self._progress(batch)
+            self.said = now
+
+    def ended(self, name, status, columns, table) -> None:
+        spec = self.runs[name]
+        folder = self.places.run(spec, name)
+        constants = self.problem.constants(self.steps[name])
+        summary = outcome.summary(name, spec, status, columns, table, constants)
+        write_json(folder / "spec.json", spec)
+        write_text(folder / "metrics.csv", outcome.metrics_csv(columns, table))
+        self.journals.pop(name).end(status, (time.monotonic() - self.began) / self.lanes)
+        write_json(folder / "summary.json", summary | {"code": self.code})  # last: the run is done
+
+    def _journal(self, name: str, spec: dict, resumed: int | None) -> Journal:
+        tags = environment.describe() | {"code": self.code, "pid": str(os.getpid())}
+        head = {"run": name, "study": spec["study"], "spec": spec, "tags": tags}
+        return Journal(self.places.run(spec, name), head, resumed)
+
+    def _progress(self, batch: Batch) -> None:
+        algorithm = next(iter(self.runs.values()))["algorithm"]["name"]
+        self.say(
+            f"{algorithm}: round {batch.round}, {len(batch.names)} of {self.lanes} lanes going on"
+        )
+
+
+def _only_one(path: Path, say: Say) -> FileLock:
+    """A lock that ends with the process that holds it: a killed pipeline may leave a trainer behind."""
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another process is training these runs; waiting for it ({path})")
+        return lock.acquire()

@@ -1,0 +1,65 @@
+"""Short ways to run things in tests, through the public interfaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fewbits.files import read_json
+from fewbits.train import Places, train
+
+
+def vary(spec: dict, **changes) -> dict:
+    """A copy of a spec with other values; dicts are merged unless they name another plug-in."""
+    out = dict(spec)
+    for key, value in changes.items():
+        old = out.get(key)
+        merge = isinstance(value, dict) and isinstance(old, dict)
+        merge = merge and value.get("name", old.get("name")) == old.get("name")
+        out[key] = {**old, **value} if merge else value
+    return out
+
+
+def run(folder: Path, **specs: dict) -> dict[str, pd.DataFrame]:
+    """Train specs in `folder`; the metrics table of each."""
+    train(specs, Places(folder), say=lambda line: None)
+    return {name: metrics(folder, name, spec) for name, spec in specs.items()}
+
+
+def metrics(folder: Path, name: str, spec: dict) -> pd.DataFrame:
+    return pd.read_csv(folder / spec["study"] / name / "metrics.csv")
+
+
+def summary(folder: Path, name: str, spec: dict) -> dict:
+    return read_json(folder / spec["study"] / name / "summary.json")
+
+
+def result_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file of every run that must be the same each time."""
+    names = ("spec.json", "metrics.csv", "summary.json")
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.name in names
+    }
+
+
+def inputs(rng: np.random.Generator, d: int) -> dict[str, np.ndarray]:
+    """Vectors that break careless compressors."""
+    ties = rng.choice([-1.0, 1.0], size=d)
+    rank_one = np.outer(rng.standard_normal(-(-d // 4)), rng.standard_normal(4)).ravel()[:d]
+    sparse = np.where(rng.uniform(size=d) < 0.1, rng.standard_normal(d), 0.0)
+    return {
+        "normal": rng.standard_normal(d),
+        "heavy tailed": rng.standard_cauchy(d),
+        "sparse": sparse,
+        "ties": ties,
+        "constant": np.full(d, 3.25),
+        "zero": np.zeros(d),
+        "rank one": rank_one,
+        "denormal": rng.standard_normal(d) * 1e-42,
+        "tiny and large": rng.standard_normal(d) * 10.0 ** rng.integers(-30, 30, size=d),
+        "one entry": np.eye(1, d, d // 2).ravel(),
+    }

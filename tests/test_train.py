@@ -1,0 +1,202 @@
+"""Training as a user meets it: same bytes however it is started, stopped, batched and repeated."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import metrics, result_bytes, run, summary, vary
+
+from fewbits import fingerprint, train
+from fewbits.compressors import topk
+from fewbits.files import canonical, write_json
+from fewbits.train import Places
+
+
+def sweep(spec, rounds=300, factors=(1.0, 16.0, 256.0), seeds=(0, 1)):
+    """A batch: step sizes x seeds, one lane of which converges early."""
+    stop = {"grad_sq_below": 1e-5}
+    return {
+        f"x{factor:g}-s{seed}": vary(
+            spec, step={"factor": factor}, seed=seed, rounds=rounds, stop=stop
+        )
+        for factor in factors
+        for seed in seeds
+    }
+
+
+@pytest.mark.parametrize("algorithm", ["gd", "dcgd", "ef14", "ef21", "ef21_plus"])
+def test_alone_and_in_company_give_the_same_bytes(spec, tmp_path, algorithm):
+    spec = vary(spec, algorithm={"name": algorithm}, record_every=20)
+    together = sweep(spec)
+    run(tmp_path / "together", **together)
+    for name in ("x1-s0", "x256-s1"):
+        run(tmp_path / "alone", **{name: together[name]})
+    alone, company = result_bytes(tmp_path / "alone"), result_bytes(tmp_path / "together")
+    assert len(alone) == 6
+    assert all(company[path] == content for path, content in alone.items())
+
+
+def test_adding_a_seed_trains_only_that_seed(spec, tmp_path):
+    first = sweep(spec, seeds=(0,))
+    run(tmp_path, **first)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.csv")}
+    more = sweep(spec, seeds=(0, 1))
+    assert train.train(more, Places(tmp_path), say=lambda line: None) == 3
+    assert all(p.stat().st_mtime_ns == stamp for p, stamp in before.items())
+    assert train.train(more, Places(tmp_path), say=lambda line: None) == 0
+
+
+def test_interrupted_anywhere_ends_in_the_same_bytes(spec, tmp_path, monkeypatch):
+    """Checkpoint at every recorded round; stop at some of them; go on with whatever is there."""
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    specs = sweep(vary(spec, record_every=10))
+    run(tmp_path / "whole", **specs)
+    recorded = train._Desk.recorded
+
+    for stop_at in (30, 40, 120, 250):
+
+        def interrupt(desk, batch, at=stop_at):
+            recorded(desk, batch)
+            if batch.round == at:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(train._Desk, "recorded", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "broken", **specs)
+        monkeypatch.setattr(train._Desk, "recorded", recorded)
+    run(tmp_path / "broken", **specs)
+    assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
+    rounds = [json.loads(line) for line in journal_lines(tmp_path / "broken", "x1-s0")]
+    assert [e["event"] for e in rounds].count("resume") == 4
+    seen = {e["round"] for e in rounds if e["event"] == "round"}
+    assert seen == set(range(0, 301, 10))
+    assert not list((tmp_path / "broken").rglob("*.npz")), "checkpoints are removed at the end"
+
+
+def test_killed_process_resumes_to_the_same_bytes(spec, tmp_path):
+    """SIGKILL of a real `fewbits train`, several times, then the same command."""
+    long = vary(spec, rounds=8000, record_every=200, step={"factor": 4.0})
+    write_json(tmp_path / "spec.json", long)
+    command = [sys.executable, "-m", "fewbits.cli", "train", "--spec", str(tmp_path / "spec.json")]
+    environment = os.environ | {"FEWBITS_CHECKPOINT_SECONDS": "0.2"}
+
+    def go(folder, kill_after=None):
+        process = subprocess.Popen(
+            [*command, "--out", str(tmp_path / folder / "run")], env=environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        if kill_after is not None:
+            time.sleep(kill_after)
+            process.send_signal(signal.SIGKILL)
+        errors = process.communicate()[1].decode()
+        assert kill_after is not None or process.returncode == 0, errors
+
+    go("whole")
+    for seconds in (1.0, 4.0, 5.0):
+        go("broken", kill_after=seconds)
+    go("broken")
+    assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
+
+
+def test_spoilt_checkpoint_or_results_are_redone(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    specs = sweep(spec, factors=(1.0,), seeds=(0,))
+    run(tmp_path, **specs)
+    whole = result_bytes(tmp_path)
+    folder = tmp_path / "ef21" / "x1-s0"
+    (folder / "summary.json").write_text("{ half")
+    state = tmp_path / "ef21" / ".state"
+    (state / (next(state.glob("*.lock")).stem + ".npz")).write_bytes(b"not a checkpoint")
+    run(tmp_path, **specs)
+    assert result_bytes(tmp_path) == whole
+
+
+def test_other_code_retrains_and_starts_a_new_journal(spec, tmp_path, monkeypatch):
+    specs = sweep(spec, factors=(1.0,), seeds=(0,))
+    run(tmp_path, **specs)
+    monkeypatch.setattr(fingerprint, "of_run", lambda spec: "0123456789ab")
+    assert train.train(specs, Places(tmp_path), say=lambda line: None) == 1
+    lines = [json.loads(line) for line in journal_lines(tmp_path, "x1-s0")]
+    assert [e["event"] for e in lines].count("start") == 1
+    assert lines[0]["tags"]["code"] == "0123456789ab"
+
+
+def test_divergence_is_a_result(spec, tmp_path):
+    model = {"name": "least_squares", "init": "normal", "init_scale": 2.0}
+    wild = vary(spec, model=model, step={"factor": 1e6}, rounds=2000)
+    calm = vary(spec, model=model, step={"factor": 1.0}, rounds=2000)
+    tables = run(tmp_path, wild=wild, calm=calm)
+    assert summary(tmp_path, "wild", wild)["status"] == "diverged"
+    assert summary(tmp_path, "calm", calm)["status"] == "finished"
+    assert len(tables["wild"]) < len(tables["calm"]) == 2001
+
+
+def test_journal_tells_all_that_the_table_tells(spec, tmp_path):
+    table = run(tmp_path, run=spec)["run"]
+    lines = [json.loads(line) for line in journal_lines(tmp_path, "run")]
+    assert lines[0]["event"] == "start" and lines[0]["spec"] == spec
+    assert lines[-1]["event"] == "end" and lines[-1]["status"] == "finished"
+    rounds = [line for line in lines if line["event"] == "round"]
+    for column in table:
+        assert np.array_equal(table[column], [line[column] for line in rounds]), column
+
+
+def test_runs_that_differ_in_more_than_step_and_seed_do_not_share_a_batch(spec):
+    runs = {"a": spec, "b": vary(spec, seed=1), "c": vary(spec, compressor={"k": 2})}
+    assert sorted(map(sorted, train.batches(runs).values())) == [["a", "b"], ["c"]]
+    random = {n: vary(s, partition={"name": "iid", "clients": 20}) for n, s in runs.items()}
+    assert len(train.batches(random)) == 3
+
+
+def test_fingerprint_follows_imports_and_ignores_comments(spec, monkeypatch):
+    """Touching Top-k changes the runs that use it and no others; comments change none."""
+    descent = vary(spec, algorithm={"name": "gd"}, compressor=None)
+    before = fingerprint.of_run(spec), fingerprint.of_run(descent)
+    original = fingerprint._tree
+
+    def edited(edit):
+        def tree(module):
+            parsed = original(module)
+            return edit(parsed) if module == "fewbits.compressors.topk" else parsed
+
+        for cache in (fingerprint.of_modules, fingerprint._imports, fingerprint._hash):
+            cache.cache_clear()
+        monkeypatch.setattr(fingerprint, "_tree", tree)
+        return fingerprint.of_run(spec), fingerprint.of_run(descent)
+
+    source = Path(topk.__file__).read_text()
+    assert (
+        edited(lambda tree: ast.parse("# A comment.\n" + source.replace('"""Keep', '"""Hold')))
+        == before
+    )
+    changed = edited(lambda tree: ast.parse(source + "\nTIES = 'highest index'"))
+    assert changed[0] != before[0] and changed[1] == before[1]
+    for cache in (fingerprint.of_modules, fingerprint._imports, fingerprint._hash):
+        cache.cache_clear()
+
+
+def test_runs_with_equal_specs_have_equal_canonical_form(spec):
+    assert canonical(spec) == canonical(json.loads(json.dumps(spec)))
+
+
+def test_metrics_are_readable_and_ordered(spec, tmp_path):
+    run(tmp_path, run=spec)
+    table = metrics(tmp_path, "run", spec)
+    assert table["round"].is_monotonic_increasing and table.bits_up.is_monotonic_increasing
+    assert list(table.columns[:8]) == [
+        "round", "bits_up", "bits_up_values", "bits_up_indices",
+        "bits_up_metadata", "bits_down", "loss", "grad_sq",
+    ]  # fmt: skip
+
+
+def journal_lines(folder, name):
+    return (folder / "ef21" / name / "journal.jsonl").read_text().splitlines()

@@ -1,0 +1,84 @@
+# From runs to numbers: one table, claims with verdicts, figures, tables.
+
+
+rule collect:
+    input:
+        manifest=ancient(f"{PLAN_FOLDER}/runs.csv"),
+        runs=lambda w: receipts(w.study),
+    output:
+        runs=f"results/{SCALE}/{{study}}/runs.csv",
+        metrics=f"results/{SCALE}/{{study}}/metrics.csv",
+    log:
+        f"logs/collect/{SCALE}-{{study}}.log",
+    params:
+        scale=SCALE,
+        runs=lambda w: digest(
+            " ".join(f"{r.id} {r.grids}" for r in PLAN.runs_of(w.study))
+        ),
+        code=fingerprint.of_modules("fewbits.analysis.collect"),
+    shell:
+        "fewbits collect --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
+
+
+rule judge:
+    input:
+        rules.collect.output,
+    output:
+        report(
+            f"results/{SCALE}/{{study}}/claims.csv",
+            caption="../report/claims.rst",
+            category="{study}",
+        ),
+    log:
+        f"logs/judge/{SCALE}-{{study}}.log",
+    params:
+        scale=SCALE,
+        claims=lambda w: digest(section(w.study, "claims")),
+        code=fingerprint.of_modules("fewbits.analysis.claims"),
+    shell:
+        "fewbits judge --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
+
+
+rule draw:
+    input:
+        rules.collect.output,
+    output:
+        f"results/{SCALE}/{{study}}/figures/{{figure}}.pdf",
+        f"results/{SCALE}/{{study}}/figures/{{figure}}.svg",
+        report(
+            f"results/{SCALE}/{{study}}/figures/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="{study}",
+        ),
+    log:
+        f"logs/draw/{SCALE}-{{study}}-{{figure}}.log",
+    params:
+        scale=SCALE,
+        figure=lambda w: digest(section(w.study, "figures", w.figure)),
+        code=lambda w: fingerprint.of_modules(
+            "fewbits.analysis.draw", figure_module(w.study, w.figure)
+        ),
+    shell:
+        "fewbits draw --study {wildcards.study} --figure {wildcards.figure}"
+        " --scale {params.scale} > {log} 2>&1"
+
+
+for study in STUDIES:
+
+    rule:
+        name:
+            f"tabulate_{study}"
+        input:
+            f"results/{SCALE}/{study}/runs.csv",
+            f"results/{SCALE}/{study}/metrics.csv",
+        output:
+            table_files(study),
+        log:
+            f"logs/draw/{SCALE}-{study}-tables.log",
+        params:
+            scale=SCALE,
+            study=study,
+            tables=digest(section(study, "tables")),
+            code=fingerprint.of_modules("fewbits.analysis.draw"),
+        shell:
+            "fewbits draw --study {params.study} --tables --scale {params.scale} > {log} 2>&1"

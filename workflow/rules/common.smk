@@ -1,0 +1,101 @@
+# What the rules share: the checked configuration, the plan, and the command line.
+
+import shlex
+from pathlib import Path
+
+from fewbits import fingerprint, registry, studies
+from fewbits.files import canonical, digest
+
+try:
+    CONFIG = studies.load_config("config/config.yaml", config)
+    STUDIES = {path.stem: studies.load_study(path) for path in CONFIG.study_files}
+    PLAN = studies.plan(CONFIG, list(STUDIES.values()))
+except studies.StudyError as error:  # one line for each mistake, and no job starts
+    print(error, file=sys.stderr)
+    sys.exit(1)
+
+SCALE = CONFIG.scale
+PLAN_FOLDER = f"results/{SCALE}/plan"
+# Rules take the plan's files as `ancient` and this as a parameter: a study file that changed in a caption
+# plans the same runs again.
+RUNS = digest(" ".join(run.id for run in PLAN.runs))
+REPORT = "reports/report.pdf" if SCALE == "default" else f"reports/report-{SCALE}.pdf"
+
+
+# Jobs use the interpreter that runs Snakemake, whether or not its environment is activated.
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    + (
+        f"export FEWBITS_DATA={shlex.quote(CONFIG.data_root)}; "
+        if CONFIG.data_root
+        else ""
+    )
+)
+
+
+wildcard_constraints:
+    study=r"[a-z0-9_]+",
+    figure=r"[A-Za-z0-9_-]+",
+
+
+def run_folder(run):
+    return f"results/runs/{run.study}/{run.id}"
+
+
+def code_of_runs(runs):
+    """Which code these runs depend on: their engine, plug-ins, and what these import."""
+    return digest(" ".join(sorted({fingerprint.of_run(run.spec) for run in runs})))
+
+
+def items(study, part):
+    """Figures or tables of a study that exist at this scale."""
+    chosen = STUDIES[study]
+    return chosen.figures_at(SCALE) if part == "figures" else chosen.tables_at(SCALE)
+
+
+def section(study, part, name=None):
+    """A part of a study file as a string: what a rule depends on, instead of the whole file."""
+    entries = STUDIES[study].document.get(part) or []
+    return canonical([e for e in entries if name is None or e["id"] == name])
+
+
+def figure_files(study):
+    return [
+        f"results/{SCALE}/{study}/figures/{figure.id}.{kind}"
+        for figure in items(study, "figures")
+        for kind in ("pdf", "svg", "png")
+    ]
+
+
+def table_files(study):
+    return [
+        f"results/{SCALE}/{study}/tables/{table.id}.{kind}"
+        for table in items(study, "tables")
+        for kind in ("csv", "tex")
+    ]
+
+
+def receipts(study=None):
+    return [
+        f"results/{SCALE}/trained/{job.id}.json"
+        for job in PLAN.jobs.values()
+        if study in (None, job.study)
+    ]
+
+
+def void_receipts():
+    """A receipt is worth nothing once a run's folder is gone: drop it, so that the run is trained again."""
+    for path in map(Path, receipts()):
+        if path.exists() and not all(
+            Path(f"{run_folder(run)}/summary.json").exists()
+            for run in PLAN.jobs[path.stem].runs
+        ):
+            path.unlink()
+
+
+void_receipts()
+
+
+def figure_module(study, figure):
+    kinds = {entry.id: entry.kind for entry in STUDIES[study].figures}
+    return registry.find("figure", kinds[figure]).__module__

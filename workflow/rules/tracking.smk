@@ -1,0 +1,17 @@
+# MLflow. One recorder process follows the runs' journals while the pipeline works (onstart); rule `record`
+# completes and verifies. Training knows nothing of it, and a store that is down stops nothing: what is
+# missing is said at the end and made up for by the next call, or by `fewbits sync`.
+
+
+rule record:
+    input:
+        receipts(),
+        manifest=ancient(f"{PLAN_FOLDER}/runs.csv"),
+    output:
+        "results/tracking/recorded.json",
+    log:
+        "logs/record.log",
+    params:
+        runs=RUNS,
+    shell:
+        "fewbits sync --manifest {input.manifest} > {log} 2>&1"

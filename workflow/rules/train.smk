@@ -1,0 +1,26 @@
+# One job trains the runs of one kind in one process. Its output is a receipt: the digests of its runs'
+# results. Runs that are up to date are skipped inside, so a job that runs again because a seed was added, or
+# after a kill, trains only what is missing.
+
+
+rule train:
+    input:
+        # A new plan alone changes nothing: `runs` and `code` below say whether a job must run.
+        job=ancient(f"{PLAN_FOLDER}/jobs/{{job}}.json"),
+        partitions=lambda w: [
+            ancient(f"results/partitions/{id}/indices.npz")
+            for id in PLAN.jobs[w.job].partitions
+        ],
+    output:
+        f"results/{SCALE}/trained/{{job}}.json",
+    log:
+        "logs/train/{job}.log",
+    benchmark:
+        "logs/train/{job}.benchmark.tsv"
+    threads: 1
+    params:
+        runs=lambda w: digest(" ".join(sorted(r.id for r in PLAN.jobs[w.job].runs))),
+        code=lambda w: code_of_runs(PLAN.jobs[w.job].runs),
+    shell:
+        "fewbits train --job {input.job} --receipt {output} --out results/runs"
+        " --partitions results/partitions > {log} 2>&1"
