@@ -18,8 +18,11 @@ from fewbits.studies.files import Config
 from fewbits.studies.runs import Run, column_order
 from fewbits.studies.schema import Study
 
-FLOPS = 5e9  # of one core on these problems, measured within a factor of a few
-SECONDS = 90.0  # a job's target
+# A round of a batch, measured on one core with the linear models (benchmarks/engine.py), within a factor of two:
+ROUND_SECONDS = 0.7e-3  # whatever it computes
+ENTRY_SECONDS = 3e-9  # for each number in the data matrix and each block of lanes
+BLOCK = 16
+SECONDS = 20.0  # a job's target: large against the seconds that starting it takes
 LANES = 64  # most runs that share one computation
 
 
@@ -76,11 +79,13 @@ def plan(config: Config, studies: list[Study], scale: str | None = None) -> Plan
     return Plan(scale, tuple(runs), jobs, partitions)
 
 
-def seconds(run: Run) -> float:
-    """A rough estimate of a run's training time: two products with the data matrix a round, forth and back."""
-    dataset = registry.find("dataset", run.spec["dataset"]["name"])
-    size = getattr(dataset, "rows", 1000) * getattr(dataset, "features", 100)
-    return size * run.spec["rounds"] * 4 / FLOPS
+def seconds(batch: list[Run]) -> float:
+    """A rough estimate of the time to train runs that share one computation."""
+    spec = batch[0].spec
+    dataset = registry.find("dataset", spec["dataset"]["name"])
+    entries = getattr(dataset, "rows", 1000) * getattr(dataset, "features", 100)
+    blocks = -(-len(batch) // BLOCK)
+    return spec["rounds"] * (ROUND_SECONDS + blocks * entries * ENTRY_SECONDS)
 
 
 def _partition(run: Run) -> Partition:
@@ -115,7 +120,7 @@ def _split(batches: list[list[Run]]) -> list[list[Run]]:
     jobs: list[list[Run]] = []
     filled = 0.0
     for batch in batches:
-        cost = sum(map(seconds, batch))
+        cost = seconds(batch)
         if not jobs or filled + cost > SECONDS:
             jobs.append([])
             filled = 0.0
