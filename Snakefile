@@ -24,5 +24,6 @@ rule all:
     default_target: True
     input:
         REPORT,
+        f"results/{SCALE}/plan/runs.csv",
         receipts(),  # as targets, since Snakemake does not miss an intermediate file that is gone
         "results/tracking/recorded.json",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -71,6 +71,17 @@ def settings(config: Path, scale: str | None):
     return load_config(config, {} if scale is None else {"scale": scale})
 
 
+def planned(config: Path, scale: str | None, results: Path):
+    """The configuration, its studies, and their plan, which is also written where it changed."""
+    from fewbits import studies
+
+    chosen = settings(config, scale)
+    loaded = [studies.load_study(path) for path in chosen.study_files]
+    made = studies.plan(chosen, loaded)
+    studies.write_plan(made, results / chosen.scale / "plan")
+    return chosen, loaded, made
+
+
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @CONFIG_OPTION
@@ -99,11 +110,7 @@ def plan(config: Path, scale: str | None, results: Path) -> None:
 
     Written to RESULTS/SCALE/plan/.
     """
-    from fewbits import studies
-
-    chosen = settings(config, scale)
-    made = studies.plan(chosen, [studies.load_study(path) for path in chosen.study_files])
-    studies.write_plan(made, results / chosen.scale / "plan")
+    chosen, _, made = planned(config, scale, results)
     click.echo(f"{len(made.runs)} runs in {len(made.jobs)} jobs, scale {chosen.scale}")
 
 
@@ -130,7 +137,9 @@ def partition(dataset: str, partition: str, seed: int, out: Path, data_root: Pat
 
 @main.command()
 @click.option("--spec", type=click.Path(path_type=Path), help="One run's spec (JSON or YAML).")
-@click.option("--job", type=click.Path(path_type=Path), help="A job of the plan: many runs.")
+@click.option("--job", help="Name of a job of the plan: many runs.")
+@CONFIG_OPTION
+@SCALE_OPTION
 @path_option(
     "--out", None, "Folder: of the run with --spec, of all runs (results/runs) with --job."
 )
@@ -142,7 +151,7 @@ def partition(dataset: str, partition: str, seed: int, out: Path, data_root: Pat
     "--start", type=click.Path(path_type=Path), help="Starting point, a .npy file (with --spec)."
 )
 @DATA_OPTION
-def train(spec, job, out: Path, receipt, partitions, start, data_root: Path) -> None:
+def train(spec, job, config, scale, out: Path, receipt, partitions, start, data_root: Path) -> None:
     """Train one run, or the runs of a job.
 
     What is done already is left as it is.
@@ -150,7 +159,7 @@ def train(spec, job, out: Path, receipt, partitions, start, data_root: Path) -> 
     \b
     fewbits train --spec results/runs/ef21/RUN/spec.json --out /tmp/again
     """
-    from fewbits.files import read_json, write_json
+    from fewbits.files import write_json
     from fewbits.studies import read_run
     from fewbits.train import Places, digests, train, train_one
 
@@ -162,9 +171,11 @@ def train(spec, job, out: Path, receipt, partitions, start, data_root: Path) -> 
         return
     if start is not None:
         raise click.UsageError("--start goes with --spec")
-    items = read_json(job)["runs"]
-    runs = {item["run"]: item["spec"] for item in items}
-    saved = {item["run"]: partitions / item["partition"] for item in items} if partitions else {}
+    jobs = planned(config, scale, out.parent)[2].jobs
+    if job not in jobs:
+        raise click.UsageError(f"--job: found {job!r}; allowed: {', '.join(jobs)}")
+    runs = {run.id: run.spec for run in jobs[job].runs}
+    saved = {run.id: partitions / run.partition for run in jobs[job].runs} if partitions else {}
     places = Places(out, data_root, saved)
     done = train(runs, places, say=click.echo)
     if receipt is not None:
@@ -190,8 +201,9 @@ def collect(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Gather a study's runs into two tables."""
     from fewbits.analysis.collect import collect
 
-    scale, _, folder = study_at(config, scale, results, study)
-    for path in collect(results / scale / "plan" / "runs.csv", study, results / "runs", folder):
+    chosen, _, _ = planned(config, scale, results)
+    folder = results / chosen.scale
+    for path in collect(folder / "plan/runs.csv", study, results / "runs", folder / study):
         click.echo(path)
 
 
@@ -243,7 +255,7 @@ def provenance(config: Path, scale: str | None, results: Path) -> None:
     from fewbits.files import write_json
     from fewbits.report.provenance import collect_provenance
 
-    chosen = settings(config, scale)
+    chosen, _, _ = planned(config, scale, results)
     folder = results / chosen.scale
     files = [config, *chosen.study_files]
     facts = collect_provenance(chosen.scale, files, folder / "plan" / "runs.csv", results / "runs")
@@ -294,16 +306,14 @@ def prepare_if_possible(results: Path) -> None:
 
 
 @main.command()
+@CONFIG_OPTION
+@SCALE_OPTION
 @RESULTS_OPTION
-@click.option("--manifest", type=click.Path(path_type=Path), help="Only the runs of this plan.")
-def sync(results: Path, manifest: Path | None) -> None:
+def sync(config: Path, scale: str | None, results: Path) -> None:
     """Complete and verify the MLflow record."""
     from fewbits import tracking
 
-    wanted = None
-    if manifest is not None:
-        with manifest.open(newline="", encoding="utf-8") as lines:
-            wanted = [row["run"] for row in csv.DictReader(lines)]
+    wanted = [run.id for run in planned(config, scale, results)[2].runs]
     prepare_if_possible(results)
     recorded = tracking.sync(results, wanted)
     if recorded.complete:
@@ -321,6 +331,7 @@ def watch(results: Path, parent: int | None) -> None:
 
     prepare_if_possible(results)
     tracking.watch(results, parent or os.getppid())
+    click.echo(f"recorder: {time.process_time():.1f} s CPU")
 
 
 @main.command()

@@ -190,7 +190,10 @@ class _Desk(Observer):
     def __init__(self, runs, problem, places, code, batch, state, say) -> None:
         self.runs, self.problem, self.places, self.code = runs, problem, places, code
         self.state, self.say = state, say
-        self.began = self.saved = self.said = time.monotonic()
+        self.last = self.saved = self.said = time.monotonic()
+        self.share = (
+            0.0  # seconds so far of one lane, sharing each moment with the lanes then there
+        )
         self.lanes = len(runs)
         resumed = batch.round if batch.rows else None
         self.steps = dict(zip(batch.names, batch.step.flatten().tolist(), strict=True))
@@ -200,6 +203,8 @@ class _Desk(Observer):
         for name, row in zip(batch.names, batch.rows[-1].tolist(), strict=True):
             self.journals[name].round(dict(zip(batch.columns, row, strict=True)))
         now = time.monotonic()
+        self.share += (now - self.last) / len(batch.names)
+        self.last = now
         if now - self.saved > CHECKPOINT_SECONDS:
             checkpoint.save(self.state, batch.arrays(), self.code)
             self.saved = now
@@ -214,7 +219,7 @@ class _Desk(Observer):
         summary = outcome.summary(name, spec, status, columns, table, constants)
         write_json(folder / "spec.json", spec)
         write_text(folder / "metrics.csv", outcome.metrics_csv(columns, table))
-        self.journals.pop(name).end(status, (time.monotonic() - self.began) / self.lanes)
+        self.journals.pop(name).end(status, self.share)
         write_json(folder / "summary.json", summary | {"code": self.code})  # last: the run is done
 
     def _journal(self, name: str, spec: dict, resumed: int | None) -> Journal:

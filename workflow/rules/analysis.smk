@@ -3,8 +3,7 @@
 
 rule collect:
     input:
-        manifest=ancient(f"{PLAN_FOLDER}/runs.csv"),
-        runs=lambda w: receipts(w.study),
+        lambda w: receipts(w.study),
     output:
         runs=f"results/{SCALE}/{{study}}/runs.csv",
         metrics=f"results/{SCALE}/{{study}}/metrics.csv",

@@ -15,9 +15,6 @@ except studies.StudyError as error:  # one line for each mistake, and no job sta
     sys.exit(1)
 
 SCALE = CONFIG.scale
-PLAN_FOLDER = f"results/{SCALE}/plan"
-# Rules take the plan's files as `ancient` and this as a parameter: a study file that changed in a caption
-# plans the same runs again.
 RUNS = digest(" ".join(run.id for run in PLAN.runs))
 REPORT = "reports/report.pdf" if SCALE == "default" else f"reports/report-{SCALE}.pdf"
 

@@ -1,20 +1,21 @@
-# Runs and jobs as files, and who holds which rows.
+# Who holds which rows; and, for people to read, all runs and jobs as files.
 
 
+# Nothing depends on these files: every step plans for itself, in a moment, and rules take what they need of
+# the plan as parameters. So a study file that changed in a caption runs nothing again.
 rule plan:
     input:
         "config/config.yaml",
         CONFIG.study_files,
     output:
-        manifest=f"{PLAN_FOLDER}/runs.csv",
-        jobs=expand(f"{PLAN_FOLDER}/jobs/{{job}}.json", job=PLAN.jobs),
+        update(f"results/{SCALE}/plan/runs.csv"),
     log:
         f"logs/plan-{SCALE}.log",
     params:
         scale=SCALE,
         runs=RUNS,
     shell:
-        "fewbits plan --scale {params.scale} --config config/config.yaml --results results > {log} 2>&1"
+        "fewbits plan --scale {params.scale} > {log} 2>&1"
 
 
 rule partition:

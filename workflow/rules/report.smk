@@ -3,7 +3,6 @@
 
 rule provenance:
     input:
-        ancient(f"{PLAN_FOLDER}/runs.csv"),
         "config/config.yaml",
         CONFIG.study_files,
         receipts(),

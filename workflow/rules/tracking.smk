@@ -6,12 +6,12 @@
 rule record:
     input:
         receipts(),
-        manifest=ancient(f"{PLAN_FOLDER}/runs.csv"),
     output:
         "results/tracking/recorded.json",
     log:
         "logs/record.log",
     params:
+        scale=SCALE,
         runs=RUNS,
     shell:
-        "fewbits sync --manifest {input.manifest} > {log} 2>&1"
+        "fewbits sync --scale {params.scale} > {log} 2>&1"

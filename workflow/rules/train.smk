@@ -5,10 +5,8 @@
 
 rule train:
     input:
-        # A new plan alone changes nothing: `runs` and `code` below say whether a job must run.
-        job=ancient(f"{PLAN_FOLDER}/jobs/{{job}}.json"),
-        partitions=lambda w: [
-            ancient(f"results/partitions/{id}/indices.npz")
+        lambda w: [
+            f"results/partitions/{id}/indices.npz"
             for id in PLAN.jobs[w.job].partitions
         ],
     output:
@@ -19,8 +17,9 @@ rule train:
         "logs/train/{job}.benchmark.tsv"
     threads: 1
     params:
+        scale=SCALE,
         runs=lambda w: digest(" ".join(sorted(r.id for r in PLAN.jobs[w.job].runs))),
         code=lambda w: code_of_runs(PLAN.jobs[w.job].runs),
     shell:
-        "fewbits train --job {input.job} --receipt {output} --out results/runs"
-        " --partitions results/partitions > {log} 2>&1"
+        "fewbits train --job {wildcards.job} --scale {params.scale} --out results/runs"
+        " --partitions results/partitions --receipt {output} > {log} 2>&1"

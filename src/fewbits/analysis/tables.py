@@ -116,9 +116,10 @@ def summary(
     runs, metrics, metric: str = "grad_sq", value: str = "floor", share: float = 0.2,
     columns: str = "step.factor",
 ):  # fmt: skip
-    """Median over seeds of the level each setting ends on (`floor`, `final` or `best`): one row per
-    method and
-    setting, one column per value of `columns`; inf where most seeds diverged."""
+    """Median over seeds of the level each setting ends on (`floor`, `final` or `best`).
+
+    One row per method and setting, one column per value of `columns`; inf where most seeds diverged.
+    """
     from fewbits.analysis.estimators import ESTIMATORS
     from fewbits.analysis.selection import curves_of, varying
 

@@ -13,12 +13,11 @@ from fewbits.registry import plugin
 class Curves:
     """One panel per value of `panel`, one line per method: the median over seeds, and a band.
 
-    - x: `round`, `bits_up` (every bit of the messages), `bits_up_paper` (32 bits per value sent, the
-      start-up message not counted: the literature's axis), or another recorded column
-    - best: of each method keep the tuned setting: fewest x to `target`, else the best last value
-    - target: drawn as a thin line, and what `best` tunes for
-    - band: over seeds: all of them (`range`), the middle half (`iqr`), or `none`
-    - x_max, y_min, y_max: limits; by default the data's, cut a little above the start
+    x: `round`, `bits_up` (every bit of the messages) or `bits_up_paper` (32 bits per value sent,
+    start-up not counted: the literature's axis). best: of each method keep the tuned setting, that
+    with fewest x to `target`, else the lowest final value. target: also drawn as a thin line. band
+    over seeds: all of them (`range`), the middle half (`iqr`), or `none`. y_min, y_max: limits; by
+    default the data's, cut a little above the start.
     """
 
     name: ClassVar[str] = "curves"

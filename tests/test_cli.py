@@ -1,0 +1,134 @@
+"""The command line: help everywhere, single runs by hand, and mistakes answered in one line."""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from helpers import result_bytes, run, vary
+
+from fewbits.cli import main
+from fewbits.datasets import libsvm
+from fewbits.datasets.base import DataError
+from fewbits.files import write_json
+
+
+def fewbits(*arguments) -> object:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def one_line(result) -> str:
+    """The only line of an error answer."""
+    assert result.exit_code == 1, result.output
+    lines = result.output.strip().splitlines()
+    assert len(lines) == 1, result.output
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_has_help(command):
+    result = fewbits(command, "--help")
+    assert result.exit_code == 0
+    assert main.commands[command].help and "Usage:" in result.output
+
+
+def test_commands_cover_the_steps_of_the_pipeline():
+    steps = {"plan", "partition", "train", "collect", "judge", "draw", "report", "sync"}
+    assert steps <= set(main.commands)
+
+
+def test_one_run_by_hand_is_the_run_of_the_pipeline(spec, tmp_path):
+    run(tmp_path / "pipeline", run=spec)
+    again = fewbits(
+        "train", "--spec", tmp_path / "pipeline/ef21/run/spec.json", "--out", tmp_path / "by/run"
+    )
+    assert again.exit_code == 0, again.output
+    first = {p.rsplit("/", 1)[-1]: c for p, c in result_bytes(tmp_path / "pipeline").items()}
+    second = {p.rsplit("/", 1)[-1]: c for p, c in result_bytes(tmp_path / "by").items()}
+    assert first == second
+
+
+def test_a_short_spec_in_yaml_is_completed_from_defaults(tmp_path):
+    short = {
+        "dataset": "breast_cancer",
+        "model": "logistic",
+        "partition": {"name": "iid", "clients": 5},
+        "algorithm": "gd",
+        "step": {"value": 0.1},
+        "rounds": 5,
+    }
+    (tmp_path / "run.yaml").write_text(yaml.dump(short))
+    result = fewbits("train", "--spec", tmp_path / "run.yaml", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    spec = json.loads((tmp_path / "out/spec.json").read_text())
+    assert spec["model"]["strength"] == 0.1 and spec["seed"] == 0
+
+
+def test_a_starting_point_from_a_file_is_used(spec, tmp_path):
+    write_json(tmp_path / "spec.json", vary(spec, rounds=3))
+    np.save(tmp_path / "x0.npy", np.zeros(30))
+    arguments = ("train", "--spec", tmp_path / "spec.json", "--out", tmp_path / "zero")
+    assert fewbits(*arguments, "--start", tmp_path / "x0.npy").exit_code == 0
+    first = (tmp_path / "zero/metrics.csv").read_text().splitlines()[1]
+    assert float(first.split(",")[6]) == pytest.approx(np.log(2))  # f(0), no regulariser
+    np.save(tmp_path / "x0.npy", np.zeros(29))
+    line = one_line(fewbits(*arguments, "--start", tmp_path / "x0.npy"))
+    assert "x0.npy" in line and "(29,)" in line and "(30,)" in line
+    (tmp_path / "x0.npy").write_text("not numbers")
+    assert "x0.npy" in one_line(fewbits(*arguments, "--start", tmp_path / "x0.npy"))
+
+
+def test_mistakes_in_a_spec_are_one_line(spec, tmp_path):
+    write_json(tmp_path / "spec.json", vary(spec, compressor={"k": 31}))
+    line = one_line(fewbits("train", "--spec", tmp_path / "spec.json", "--out", tmp_path / "out"))
+    assert "spec.json" in line and "compressor" in line and "30" in line
+    line = one_line(fewbits("train", "--spec", tmp_path / "none.json", "--out", tmp_path / "out"))
+    assert "none.json" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_says_what_is_wrong(tmp_path):
+    (tmp_path / "ef21.yaml").write_text("study: ef21\ntitel: x\n")
+    result = fewbits("check", tmp_path / "ef21.yaml")
+    assert result.exit_code == 1 and "titel" in result.output and "title" in result.output
+
+
+@pytest.mark.parametrize("spoil", ["cut short", "other bytes", "not bzip2"])
+def test_spoilt_data_files_are_one_clear_line(tmp_path, spoil):
+    text = b"1 1:1\n2 2:1\n" * 50
+    packed = bz2.compress(text)
+    content = {
+        "cut short": packed[:-9],
+        "other bytes": bz2.compress(text[:-1]),
+        "not bzip2": b"xyz",
+    }
+    (tmp_path / "mushrooms.bz2").write_bytes(content[spoil])
+    with pytest.raises(DataError, match=r"mushrooms\.bz2.*delete it") as caught:
+        libsvm.read_text("mushrooms", libsvm.Mushrooms.md5, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data_that_cannot_be_downloaded_name_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(libsvm, "PAGE", "http://127.0.0.1:9/")
+    with pytest.raises(DataError, match=r"FEWBITS_DATA or config\.yaml: data_root"):
+        libsvm.read_text("a9a", libsvm.A9a.md5, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_downloads_are_checked_and_whole(tmp_path, monkeypatch):
+    source = tmp_path / "server"
+    source.mkdir()
+    (source / "a9a").write_bytes(b"-1 1:1\n")
+    monkeypatch.setattr(libsvm, "PAGE", source.as_uri() + "/")
+    with pytest.raises(DataError, match="checksum"):
+        libsvm.read_text("a9a", libsvm.A9a.md5, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+    md5 = hashlib.md5(b"-1 1:1\n").hexdigest()
+    assert libsvm.read_text("a9a", md5, tmp_path / "data") == b"-1 1:1\n"
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["a9a"]
