@@ -18,7 +18,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 all: $(READY) ## environment, every run, figures, tables: ends with the path of reports/report.pdf
-	@snakemake --cores $(CORES) all
+	@snakemake --cores $(CORES) all --config scale=default
 	@echo "The report: $(CURDIR)/reports/report.pdf"
 
 paper: $(READY) ## the same at the papers' own scale (hours; needs the data sets)

@@ -226,3 +226,15 @@ def write_run(folder: Path, row: dict) -> None:
     times = [{"event": "start", "time": 1000.0, "run": row["run"]}]
     times.append({"event": "end", "time": 1002.0, "status": status, "seconds": 1.5})
     (folder / "journal.jsonl").write_text("".join(json.dumps(t) + "\n" for t in times))
+
+
+def draw_all(study: dict, folder, scale: str) -> list:
+    """All figures and tables that a study has at a scale."""
+    from fewbits.analysis.draw import draw_figure
+    from fewbits.analysis.studyfile import plain
+    from fewbits.analysis.tabulate import draw_table
+
+    study = plain(study, scale)
+    figures = [draw_figure(study, item["id"], folder) for item in study["figures"]]
+    tables = [draw_table(study, item["id"], folder) for item in study["tables"]]
+    return [path for paths in figures + tables for path in paths]

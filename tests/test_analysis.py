@@ -14,7 +14,17 @@ import pytest
 import synthetic_runs as toy
 
 from fewbits import registry
-from fewbits.analysis import claims, curve, draw, estimators, intervals, numbers, selection, tables
+from fewbits.analysis import (
+    claims,
+    curve,
+    draw,
+    estimators,
+    intervals,
+    numbers,
+    selection,
+    tables,
+    tabulate,
+)
 from fewbits.analysis.collect import collect
 from fewbits.analysis.errors import AnalysisError
 
@@ -91,7 +101,7 @@ def test_collect_names_the_damaged_run_and_the_remedy_in_one_line(tmp_path, dama
     with pytest.raises(AnalysisError) as error:
         collect(manifest, "toy", tmp_path / "runs", tmp_path / "out")
     message = str(error.value)
-    assert "\n" not in message and str(folder) in message and "train it again" in message
+    assert "\n" not in message and str(folder) in message and "same command again" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -399,7 +409,7 @@ def test_every_figure_and_table_is_the_same_bytes_twice(results, tmp_path):
         (tmp_path / folder).mkdir()
         for name in ("runs.csv", "metrics.csv"):
             shutil.copy(out / name, tmp_path / folder / name)
-    first, second = (draw.draw_study(toy.STUDY, tmp_path / f, "default") for f in ("a", "b"))
+    first, second = (toy.draw_all(toy.STUDY, tmp_path / f, "default") for f in ("a", "b"))
     assert len(first) == 3 * 3 + 4 * 2
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes(), one.name
@@ -474,7 +484,7 @@ def test_table_options_are_checked():
 
 def test_tables_round_trip_through_their_files(results):
     _, out = results
-    draw.draw_table(toy.STUDY, "to_target", out)
+    tabulate.draw_table(toy.STUDY, "to_target", out)
     heads, rows = tables.display(tables.read(out / "tables" / "to_target.csv"))
     assert heads[:3] == ["method", "setting", "messages"] and len(rows) == 5
     tex = (out / "tables" / "to_target.tex").read_text()

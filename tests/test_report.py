@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import synthetic_runs as toy
 
-from fewbits.analysis import claims, draw
+from fewbits.analysis import claims
 from fewbits.analysis.collect import collect
 from fewbits.analysis.errors import AnalysisError
 from fewbits.analysis.numbers import typographic
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
     out = root / "default" / "toy"
     collect(manifest, "toy", root / "runs", out)
     claims.judge_folder(STUDY, "default", out)
-    draw.draw_study(STUDY, out, "default")
+    toy.draw_all(STUDY, out, "default")
     (root / "study.yaml").write_text("study: toy\n")
     facts = provenance.collect_provenance(
         "default", [root / "study.yaml"], manifest, root / "runs", "snakemake all"

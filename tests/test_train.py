@@ -120,6 +120,39 @@ def test_spoilt_checkpoint_or_results_are_redone(spec, tmp_path, monkeypatch):
     assert result_bytes(tmp_path) == whole
 
 
+def test_another_spec_in_the_same_folder_does_not_take_the_old_checkpoint(
+    spec, tmp_path, monkeypatch
+):
+    """A run by hand is named after its folder, whatever its spec."""
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
+    recorded = train._Desk.recorded
+
+    def interrupt(desk, batch):
+        recorded(desk, batch)
+        if batch.round == 20:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train._Desk, "recorded", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_one(spec, tmp_path / "first" / "out", say=lambda line: None)
+    monkeypatch.setattr(train._Desk, "recorded", recorded)
+    other = vary(spec, compressor={"k": 4}, seed=7)
+    for folder in ("first", "second"):
+        train.train_one(other, tmp_path / folder / "out", say=lambda line: None)
+    first, second = (result_bytes(tmp_path / folder) for folder in ("first", "second"))
+    assert first == second
+
+
+def test_damaged_table_is_made_again(spec, tmp_path):
+    specs = sweep(spec, factors=(1.0,), seeds=(0,))
+    run(tmp_path, **specs)
+    whole = result_bytes(tmp_path)
+    path = tmp_path / "ef21/x1-s0/metrics.csv"
+    path.write_text(path.read_text()[:-100])
+    run(tmp_path, **specs)
+    assert result_bytes(tmp_path) == whole
+
+
 def test_other_code_retrains_and_starts_a_new_journal(spec, tmp_path, monkeypatch):
     specs = sweep(spec, factors=(1.0,), seeds=(0,))
     run(tmp_path, **specs)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import click
 
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"  # before NumPy is loaded: the number of threads changes digits
+
 RESULTS = Path("results")
 CONFIG = Path("config/config.yaml")
 
@@ -59,8 +62,10 @@ SCALE_OPTION = click.option(
     "--scale", type=click.Choice(["default", "paper"]), help="Instead of the configuration's scale."
 )
 STUDY_OPTION = click.option("--study", required=True, help="Name of the study, e.g. ef21.")
-DATA_OPTION = path_option(
-    "--data-root", Path(os.environ.get("FEWBITS_DATA", "data")), "Data sets' folder."
+DATA_OPTION = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    help="Data sets' folder. [default: FEWBITS_DATA, then the configuration's, then data/]",
 )
 
 
@@ -68,7 +73,39 @@ def settings(config: Path, scale: str | None):
     """The configuration, with the scale of the command line if one is given."""
     from fewbits.studies import load_config
 
-    return load_config(config, {} if scale is None else {"scale": scale})
+    studies = os.environ.get(
+        "FEWBITS_STUDIES"
+    )  # set by the pipeline: `snakemake --config studies=...`
+    given = {"scale": scale, "studies": studies}
+    return load_config(config, {key: value for key, value in given.items() if value})
+
+
+def where_data(given: Path | None, config: Path) -> Path | None:
+    """The data root of the command line, else of the configuration where no variable names one."""
+    if given is None and not os.environ.get("FEWBITS_DATA") and config.exists():
+        root = settings(config, None).data_root
+        return Path(root) if root else None
+    return given
+
+
+def from_json(kind: str, text: str, **facts):
+    """A plug-in from JSON, checked; ValueError in one line."""
+    from pydantic import ValidationError
+
+    from fewbits import registry
+
+    try:
+        plugin = registry.make(kind, json.loads(text))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f'--{kind}: found {text!r}; allowed: JSON with a "name"') from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "parameters"
+        raise ValueError(f"--{kind}: {place}: {first['msg'].lower()}") from None
+    reason = plugin.check(**facts) if hasattr(plugin, "check") else None
+    if reason:
+        raise ValueError(f"--{kind}: {reason}")
+    return plugin
 
 
 def planned(config: Path, scale: str | None, results: Path):
@@ -115,7 +152,7 @@ def plan(config: Path, scale: str | None, results: Path) -> None:
 
 
 @main.command()
-@click.option("--dataset", required=True, help="Name of the data set.")
+@click.option("--dataset", required=True, help='As JSON: {"name": "digits"}.')
 @click.option(
     "--partition",
     required=True,
@@ -123,14 +160,16 @@ def plan(config: Path, scale: str | None, results: Path) -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed, where the partition is random.")
 @path_option("--out", None, "Folder for indices.npz and summary.json.")
+@CONFIG_OPTION
 @DATA_OPTION
-def partition(dataset: str, partition: str, seed: int, out: Path, data_root: Path) -> None:
+def partition(dataset: str, partition: str, seed: int, out: Path, config: Path, data_root) -> None:
     """Divide a data set's rows between clients."""
-    from fewbits import registry
     from fewbits.partition import base
 
-    y = registry.make("dataset", {"name": dataset}).load(data_root).y
-    parts = registry.make("partition", json.loads(partition)).split(y, seed)
+    source = from_json("dataset", dataset)
+    divide = from_json("partition", partition, rows=source.rows)
+    y = source.load(where_data(data_root, config)).y
+    parts = divide.split(y, seed)
     base.save(out, parts, base.heterogeneity(y, parts))
     click.echo(f"{len(y)} rows between {len(parts)} clients: {out}")
 
@@ -163,6 +202,7 @@ def train(spec, job, config, scale, out: Path, receipt, partitions, start, data_
     from fewbits.studies import read_run
     from fewbits.train import Places, digests, train, train_one
 
+    data_root = where_data(data_root, config)
     if (spec is None) == (job is None):
         raise click.UsageError("give one of --spec and --job")
     if spec is not None:
@@ -232,7 +272,8 @@ def draw(study: str, figure, tables: bool, config: Path, scale, results: Path) -
 
     Figures as PDF, SVG and PNG, tables as CSV and LaTeX.
     """
-    from fewbits.analysis.draw import draw_figure, draw_table
+    from fewbits.analysis.draw import draw_figure
+    from fewbits.analysis.tabulate import draw_table
 
     scale, loaded, folder = study_at(config, scale, results, study)
     figures = [figure] if figure else [] if tables else [f.id for f in loaded.figures_at(scale)]
@@ -316,10 +357,9 @@ def sync(config: Path, scale: str | None, results: Path) -> None:
     wanted = [run.id for run in planned(config, scale, results)[2].runs]
     prepare_if_possible(results)
     recorded = tracking.sync(results, wanted)
-    if recorded.complete:
-        click.echo(f"{len(recorded.runs)} runs recorded in {recorded.uri}")
-    else:
-        click.echo(f"incomplete: {recorded.problem}", err=True)
+    if not recorded.complete:
+        raise RuntimeError(f"the record is incomplete: {recorded.problem}")
+    click.echo(f"{len(recorded.runs)} runs recorded in {recorded.uri}")
 
 
 @main.command()

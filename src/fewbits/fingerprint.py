@@ -19,7 +19,8 @@ from fewbits import registry
 
 # What every run goes through; the rest follows from their imports.
 ENTRIES = ("fewbits.federation.assemble", "fewbits.federation.engine", "fewbits.federation.outcome")
-LIBRARIES = ("numpy", "torch", "scikit-learn")
+TRAINING = ("numpy", "torch", "scikit-learn")
+ANALYSIS = ("numpy", "pandas", "scipy", "matplotlib", "typst")
 
 
 def of_run(spec: dict) -> str:
@@ -29,11 +30,16 @@ def of_run(spec: dict) -> str:
     return of_modules(*ENTRIES, *own)
 
 
+def of_analysis(*modules: str) -> str:
+    """Twelve hex digits for code that reads results."""
+    return of_modules(*modules, libraries=ANALYSIS)
+
+
 @functools.cache
-def of_modules(*modules: str) -> str:
-    """Twelve hex digits for these modules and all of the package that they import."""
+def of_modules(*modules: str, libraries: tuple[str, ...] = TRAINING) -> str:
+    """Twelve hex digits for these modules, all of the package that they import, and libraries' versions."""
     parts = [f"{name}={_hash(name)}" for name in sorted(_closure(modules))]
-    parts += [f"{name}=={version(name)}" for name in LIBRARIES]
+    parts += [f"{name}=={version(name)}" for name in libraries]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

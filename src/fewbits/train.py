@@ -85,8 +85,7 @@ def train_one(
         spec = spec | {
             "start": {"file": str(start), "digest": digest(repr(read_start(start).tolist()))}
         }
-    name = spec.get("run", out.name)
-    train({name: spec}, OneRun(out, data_root), say)
+    train({out.name: spec}, OneRun(out, data_root), say)
     return read_json(out / "summary.json")["status"]
 
 
@@ -117,10 +116,12 @@ def digests(runs: dict[str, dict], places: Places) -> dict[str, str]:
 
 
 def is_done(folder: Path, spec: dict, code: str) -> bool:
-    """Whether the folder holds this very run, made by this very code."""
+    """Whether the folder holds this very run, made by this very code, with its table as it was made."""
     try:
+        summary = read_json(folder / "summary.json")
+        table = digest((folder / "metrics.csv").read_text())
         same_spec = read_json(folder / "spec.json") == spec
-        return same_spec and read_json(folder / "summary.json")["code"] == code
+        return same_spec and summary["code"] == code and summary["metrics"] == table
     except (OSError, ValueError, KeyError):
         return False
 
@@ -128,7 +129,7 @@ def is_done(folder: Path, spec: dict, code: str) -> bool:
 def _train_batch(runs: dict[str, dict], places: Places, say: Say, resume: bool) -> int:
     first = next(iter(runs.values()))
     code = fingerprint.of_run(first)
-    state = places.state(first) / f"{digest(canonical(sorted(runs)))}.npz"
+    state = places.state(first) / f"{digest(canonical(runs))}.npz"
     state.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(state.with_suffix(".lock"), say):
         waiting = {n: s for n, s in runs.items() if not is_done(places.run(s, n), s, code)}
@@ -191,9 +192,8 @@ class _Desk(Observer):
         self.runs, self.problem, self.places, self.code = runs, problem, places, code
         self.state, self.say = state, say
         self.last = self.saved = self.said = time.monotonic()
-        self.share = (
-            0.0  # seconds so far of one lane, sharing each moment with the lanes then there
-        )
+        # Seconds so far of one lane; lanes share each moment with those that are still there.
+        self.share = 0.0
         self.lanes = len(runs)
         resumed = batch.round if batch.rows else None
         self.steps = dict(zip(batch.names, batch.step.flatten().tolist(), strict=True))
@@ -218,9 +218,11 @@ class _Desk(Observer):
         constants = self.problem.constants(self.steps[name])
         summary = outcome.summary(name, spec, status, columns, table, constants)
         write_json(folder / "spec.json", spec)
-        write_text(folder / "metrics.csv", outcome.metrics_csv(columns, table))
+        text = outcome.metrics_csv(columns, table)
+        write_text(folder / "metrics.csv", text)
         self.journals.pop(name).end(status, self.share)
-        write_json(folder / "summary.json", summary | {"code": self.code})  # last: the run is done
+        made = {"code": self.code, "metrics": digest(text)}
+        write_json(folder / "summary.json", summary | made)  # last: the run is done
 
     def _journal(self, name: str, spec: dict, resumed: int | None) -> Journal:
         tags = environment.describe() | {"code": self.code, "pid": str(os.getpid())}

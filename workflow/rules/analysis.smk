@@ -14,7 +14,7 @@ rule collect:
         runs=lambda w: digest(
             " ".join(f"{r.id} {r.grids}" for r in PLAN.runs_of(w.study))
         ),
-        code=fingerprint.of_modules("fewbits.analysis.collect"),
+        code=fingerprint.of_analysis("fewbits.analysis.collect"),
     shell:
         "fewbits collect --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
 
@@ -33,7 +33,7 @@ rule judge:
     params:
         scale=SCALE,
         claims=lambda w: digest(section(w.study, "claims")),
-        code=fingerprint.of_modules("fewbits.analysis.claims"),
+        code=fingerprint.of_analysis("fewbits.analysis.claims"),
     shell:
         "fewbits judge --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
 
@@ -54,7 +54,7 @@ rule draw:
     params:
         scale=SCALE,
         figure=lambda w: digest(section(w.study, "figures", w.figure)),
-        code=lambda w: fingerprint.of_modules(
+        code=lambda w: fingerprint.of_analysis(
             "fewbits.analysis.draw", figure_module(w.study, w.figure)
         ),
     shell:
@@ -78,6 +78,6 @@ for study in STUDIES:
             scale=SCALE,
             study=study,
             tables=digest(section(study, "tables")),
-            code=fingerprint.of_modules("fewbits.analysis.draw"),
+            code=fingerprint.of_analysis("fewbits.analysis.tabulate"),
         shell:
             "fewbits draw --study {params.study} --tables --scale {params.scale} > {log} 2>&1"

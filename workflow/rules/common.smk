@@ -7,6 +7,9 @@ from fewbits import fingerprint, registry, studies
 from fewbits.files import canonical, digest
 
 try:
+    studies.load_config(
+        "config/config.yaml"
+    )  # the file alone: its mistakes have line numbers
     CONFIG = studies.load_config("config/config.yaml", config)
     STUDIES = {path.stem: studies.load_study(path) for path in CONFIG.study_files}
     PLAN = studies.plan(CONFIG, list(STUDIES.values()))
@@ -19,9 +22,11 @@ RUNS = digest(" ".join(run.id for run in PLAN.runs))
 REPORT = "reports/report.pdf" if SCALE == "default" else f"reports/report-{SCALE}.pdf"
 
 
-# Jobs use the interpreter that runs Snakemake, whether or not its environment is activated.
+# Jobs use the interpreter that runs Snakemake, whether or not its environment is activated, and the
+# configuration of this call.
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    f"export FEWBITS_STUDIES={','.join(STUDIES)}; "
     + (
         f"export FEWBITS_DATA={shlex.quote(CONFIG.data_root)}; "
         if CONFIG.data_root
@@ -72,6 +77,11 @@ def table_files(study):
     ]
 
 
+def figure_module(study, figure):
+    kinds = {entry.id: entry.kind for entry in STUDIES[study].figures}
+    return registry.find("figure", kinds[figure]).__module__
+
+
 def receipts(study=None):
     return [
         f"results/{SCALE}/trained/{job.id}.json"
@@ -84,15 +94,12 @@ def void_receipts():
     """A receipt is worth nothing once a run's folder is gone: drop it, so that the run is trained again."""
     for path in map(Path, receipts()):
         if path.exists() and not all(
-            Path(f"{run_folder(run)}/summary.json").exists()
+            Path(f"{run_folder(run)}/{name}").exists()
             for run in PLAN.jobs[path.stem].runs
+            for name in ("metrics.csv", "summary.json")
         ):
             path.unlink()
 
 
-void_receipts()
-
-
-def figure_module(study, figure):
-    kinds = {entry.id: entry.kind for entry in STUDIES[study].figures}
-    return registry.find("figure", kinds[figure]).__module__
+if not workflow.dryrun:
+    void_receipts()

@@ -62,7 +62,6 @@ onstart:
 
 onsuccess:
     finish_record()
-    print(f"The report: {Path(REPORT).resolve()}", file=sys.stderr)
 
 
 onerror:

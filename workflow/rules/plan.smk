@@ -25,7 +25,7 @@ rule partition:
     log:
         "logs/partition/{partition}.log",
     params:
-        dataset=lambda w: PLAN.partitions[w.partition].dataset["name"],
+        dataset=lambda w: canonical(PLAN.partitions[w.partition].dataset),
         partition=lambda w: canonical(PLAN.partitions[w.partition].partition),
         seed=lambda w: PLAN.partitions[w.partition].seed,
         code=lambda w: fingerprint.of_modules(
@@ -37,5 +37,5 @@ rule partition:
             ).__module__,
         ),
     shell:
-        "fewbits partition --dataset {params.dataset} --partition '{params.partition}'"
+        "fewbits partition --dataset '{params.dataset}' --partition '{params.partition}'"
         " --seed {params.seed} --out results/partitions/{wildcards.partition} > {log} 2>&1"

@@ -13,6 +13,9 @@ rule provenance:
     params:
         scale=SCALE,
         runs=RUNS,
+        code=fingerprint.of_analysis(
+            "fewbits.report.build", "fewbits.report.provenance"
+        ),
     shell:
         "fewbits provenance --scale {params.scale} > {log} 2>&1"
 
@@ -33,6 +36,6 @@ rule report:
     params:
         scale=SCALE,
         text=digest("".join(canonical(study.document) for study in STUDIES.values())),
-        code=fingerprint.of_modules("fewbits.report.build"),
+        code=fingerprint.of_analysis("fewbits.report.build"),
     shell:
         "fewbits report --scale {params.scale} --out {output} > {log} 2>&1"

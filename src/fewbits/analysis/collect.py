@@ -17,7 +17,7 @@ from pathlib import Path
 from fewbits.analysis.errors import AnalysisError
 from fewbits.files import write_text
 
-REMEDY = "train it again: snakemake --rerun-incomplete, or fewbits train"
+REMEDY = "delete this folder and give the same command again"
 
 
 def collect(manifest_csv: Path, study: str, runs_dir: Path, out_dir: Path) -> tuple[Path, Path]:

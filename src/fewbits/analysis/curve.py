@@ -47,6 +47,14 @@ def reach(x, y, target: float, better: str = "lower", interpolate: str = "linear
     return float(x[i - 1] + share * (x[i] - x[i - 1]))
 
 
+def level(y, status: str, share: float, better: str = "lower") -> float:
+    """What a run ends on: infinite (at the bad end) if it diverged, its last value if it was stopped
+    for having converged, else its `floor`."""
+    if status == "diverged":
+        return float("inf") if better == "lower" else float("-inf")
+    return float(cleaned(y, better)[-1]) if status == "converged" else floor(y, share, better)
+
+
 def floor(y, share: float, better: str = "lower") -> float:
     """Median over the last `share` of the recorded rows (at least one row)."""
     y = cleaned(y, better)

@@ -1,4 +1,4 @@
-"""Figures and tables of a study as files, the same bytes for the same results."""
+"""Figures of a study as files, the same bytes for the same results."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 from fewbits import registry
 from fewbits.analysis.errors import AnalysisError
 from fewbits.analysis.studyfile import entry, plain
-from fewbits.files import write_bytes, write_text
+from fewbits.files import write_bytes
 
 FORMATS = ("pdf", "svg", "png")
 
 
 def draw_figure(study, figure_id: str, folder: Path) -> list[Path]:
-    """Draw one figure of `study` from `<folder>/{runs,metrics}.csv` to
-    `<folder>/figures/<id>.*`."""
+    """Draw one figure from `<folder>/{runs,metrics}.csv` to `<folder>/figures/<id>.*`."""
     from fewbits.analysis.selection import load_tables, pick
 
     study = plain(study)
@@ -65,36 +64,4 @@ def save(figure, stem: Path) -> list[Path]:
             write_bytes(path, data.getvalue())
             paths.append(path)
     plt.close(figure)
-    return paths
-
-
-def draw_table(study, table_id: str, folder: Path) -> list[Path]:
-    """One table of `study` from `<folder>/{runs,metrics}.csv` to
-    `<folder>/tables/<id>.{csv,tex}`."""
-    from fewbits.analysis import tables
-    from fewbits.analysis.selection import load_tables, pick
-
-    study = plain(study)
-    item = entry(study, "tables", table_id)
-    runs, metrics = load_tables(folder)
-    try:
-        chosen = pick(runs, item.get("grid"), item.get("select"))
-        table = tables.make(item["kind"], chosen, metrics, item.get("options") or {})
-    except ValueError as error:
-        raise AnalysisError(f"study {study['study']}: table {table_id}: {error}") from error
-    stem = Path(folder) / "tables" / table_id
-    paths = stem.with_name(f"{table_id}.csv"), stem.with_name(f"{table_id}.tex")
-    write_text(paths[0], tables.to_csv(table))
-    write_text(paths[1], tables.to_latex(table, item.get("title") or table_id))
-    return list(paths)
-
-
-def draw_study(study, folder: Path, scale: str) -> list[Path]:
-    """All figures and tables that the study has at this scale."""
-    study = plain(study, scale)
-    paths = []
-    for item in study["figures"]:
-        paths += draw_figure(study, item["id"], folder)
-    for item in study["tables"]:
-        paths += draw_table(study, item["id"], folder)
     return paths

@@ -38,32 +38,38 @@ class OfMetric(PerRun):
 
 
 class Final(OfMetric):
-    """The last recorded value."""
+    """The last recorded value; infinite for a run that diverged."""
 
     def value(self, curve, run) -> float:
-        from fewbits.analysis.curve import cleaned
+        from fewbits.analysis.curve import level
 
-        return float(cleaned(curve[self.metric], self.direction())[-1])
+        return level(curve[self.metric].iloc[-1:], run["status"], 1.0, self.direction())
 
 
 class Best(OfMetric):
-    """The best recorded value."""
+    """The best recorded value, of the first `until` rounds if that is given."""
+
+    until: Annotated[int, Field(ge=0)] | None = None
 
     def value(self, curve, run) -> float:
         from fewbits.analysis.curve import running_best
 
-        return float(running_best(curve[self.metric], self.direction())[-1])
+        seen = curve if self.until is None else curve[curve["round"] <= self.until]
+        return float(running_best(seen[self.metric], self.direction())[-1])
 
 
 class Floor(OfMetric):
-    """The level a run ends on: median over the last `share` of its recorded rows."""
+    """The level a run ends on: median over the last `share` of its recorded rows.
+
+    The last value where the run was stopped for having converged, infinite where it diverged.
+    """
 
     share: Share = 0.2
 
     def value(self, curve, run) -> float:
-        from fewbits.analysis.curve import floor
+        from fewbits.analysis.curve import level
 
-        return floor(curve[self.metric], self.share, self.direction())
+        return level(curve[self.metric], run["status"], self.share, self.direction())
 
 
 class ToTarget(OfMetric):
@@ -119,6 +125,22 @@ class BitsToTarget(ToTarget):
 
     def axis_values(self, curve):
         return bits(curve, self.axis)
+
+
+class AtBits(OfMetric):
+    """The last value recorded before a client has sent more than `bits`."""
+
+    bits: Annotated[float, Field(gt=0)]
+    axis: Literal["real", "paper"] = "real"
+
+    def needed(self) -> list[str]:
+        return [*super().needed(), "bits_up" if self.axis == "real" else "bits_up_values"]
+
+    def value(self, curve, run) -> float:
+        from fewbits.analysis.curve import cleaned
+
+        sent = bits(curve, self.axis)
+        return float(cleaned(curve[self.metric], self.direction())[sent <= self.bits][-1])
 
 
 class Slope(OfMetric):
@@ -329,6 +351,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "final": Final,
     "best": Best,
     "floor": Floor,
+    "at_bits": AtBits,
     "rounds_to_target": RoundsToTarget,
     "bits_to_target": BitsToTarget,
     "ratio": Ratio,

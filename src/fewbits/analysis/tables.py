@@ -130,9 +130,7 @@ def summary(
     options = {"metric": metric} | ({"share": share} if value == "floor" else {})
     measure = ESTIMATORS[value](**options)
     curves = curves_of(runs, metrics, [metric])
-    values = [measure.value(curves[run], None) for run in runs["run"]]
-    gone = (runs["status"] == "diverged") & (value != "best")
-    values = runs.assign(_value=values)["_value"].where(~gone, math.inf)
+    values = [measure.value(curves[row["run"]], row) for _, row in runs.iterrows()]
     keep = [
         c for c in varying(runs, without=("seed", columns)) if c.partition(".")[0] != "algorithm"
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewbits.analysis.curve import cleaned, floor, running_best
+from fewbits.analysis.curve import level, running_best
 from fewbits.analysis.errors import AnalysisError
 from fewbits.analysis.selection import curves_of, varying
 
@@ -22,16 +22,14 @@ def outcomes(options, runs, metrics):
                 f"figure: {method} has several settings, differing in {', '.join(others)}; "
                 "add to select"
             )
-    read = {
-        "floor": lambda y: floor(y, options.share),
-        "final": lambda y: cleaned(y)[-1],
-        "best": lambda y: running_best(y)[-1],
-    }[options.value]
     curves = curves_of(runs, metrics, [options.metric])
-    values = [read(curves[run][options.metric]) for run in runs["run"]]
-    gone = (runs["status"] == "diverged").to_numpy()
-    if options.value != "best":
-        values = np.where(gone, np.inf, values)
+    ys = [curves[run][options.metric] for run in runs["run"]]
+    if options.value == "best":
+        values = [running_best(y)[-1] for y in ys]
+    else:
+        shares = {"floor": options.share, "final": 1e-9}
+        share = shares[options.value]
+        values = [level(y, status, share) for y, status in zip(ys, runs["status"], strict=True)]
     return runs.assign(_value=values)
 
 

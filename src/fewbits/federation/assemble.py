@@ -18,12 +18,12 @@ from fewbits.federation.objective import Objective
 
 @dataclass(frozen=True)
 class Problem:
-    """What the lanes of one batch share. `alpha` is the contraction constant of the compressor."""
+    """What the lanes of one batch share. `alpha` is the compressor's contraction constant, None if it has none."""
 
     algorithm: Algorithm
     compressor: Compressor
     objective: Objective
-    alpha: float
+    alpha: float | None
 
     def network(self) -> Network:
         """Compressed uplink; the model goes down whole, in the precision it is computed in."""
@@ -33,15 +33,22 @@ class Problem:
         """The step that `{"value": ...}` or `{"rule": ..., "factor": ...}` means here."""
         if "value" in step:
             return step["value"]
+        if self.alpha is None and self.algorithm.sends == "compressed":
+            name = self.compressor.name
+            raise ValueError(
+                f"no theoretical step: {name} is not contractive; give step: {{value: ...}}"
+            )
         base = self.algorithm.step_size(step["rule"], self.objective.smoothness, self.alpha)
         return step["factor"] * base
 
     def constants(self, step: float) -> dict[str, float]:
         """What the theory of this run is made of."""
         d = size(self.objective.shape)
-        numbers = {"dim": d, "clients": self.objective.clients, "alpha": self.alpha, "step": step}
-        theta, beta = theta_beta(self.alpha)
-        return numbers | {"theta": theta, "beta": beta} | self.objective.smoothness.summary()
+        numbers = {"dim": d, "clients": self.objective.clients, "step": step}
+        if self.alpha is not None:
+            theta, beta = theta_beta(self.alpha)
+            numbers |= {"alpha": self.alpha, "theta": theta, "beta": beta}
+        return numbers | self.objective.smoothness.summary()
 
 
 def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:

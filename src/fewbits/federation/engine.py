@@ -7,7 +7,6 @@ the others go on; since lanes do not influence each other, their numbers stay th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,14 +108,13 @@ def run(
     network: Network,
     schedule: Schedule,
     observer: Observer,
-    stop_asked: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run every lane to its end (or until `stop_asked`, looked at after each recorded round)."""
+    """Run every lane to its end."""
     if not batch.rows:
         _record(batch, objective, batch.state["x"])
         observer.recorded(batch)
         _retire(batch, schedule, observer)
-    while batch.names and not stop_asked():
+    while batch.names:
         before = batch.state["x"]
         batch.round += 1
         network.open_round(batch.counters, batch.keys, batch.round)

@@ -15,8 +15,7 @@ COUNTERS = ("bits_up_values", "bits_up_indices", "bits_up_metadata", "bits_down"
 class Network:
     """Uplink with a compressor, dense downlink, and the bits of both.
 
-    Counters are (lanes, 4) float64, cumulative, mean over clients (exact: bits are integers far below
-    2^53). What comes out of `up` and `down` is what the receiver decodes; nothing else crosses.
+    Counters are (lanes, 4) float64, cumulative, mean over clients. What comes out of `up` and `down` is what the receiver decodes; nothing else crosses.
     """
 
     def __init__(

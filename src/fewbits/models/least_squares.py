@@ -17,7 +17,7 @@ class LeastSquares:
 
     The paper writes the loss without the 1/2 while its code's gradient is that of the form with it
     (arXiv 2106.05203, published code); this is the consistent form, so a loss gap here is half the
-    published one. mu is the smallest non-zero eigenvalue of A'A/N: the matrices are rank deficient, and
+    published one. mu is the smallest non-zero eigenvalue of f's Hessian: the matrices are rank deficient, and
     the PL inequality holds with that one.
     """
 

@@ -80,19 +80,25 @@ class LinearObjective:
 
     @cached_property
     def smoothness(self) -> Smoothness:
-        """L_i = curvature lmax(A_i'A_i)/N_i + penalty's; L the same of the pooled rows (as published code does)."""
-        grams = [a.T @ a for a, _ in self._parts]
-        counts = [len(b) for _, b in self._parts]
-        pooled = np.linalg.eigvalsh(sum(grams) / sum(counts))
-        tops = [np.linalg.eigvalsh(g / c)[-1] for g, c in zip(grams, counts, strict=True)]
-        return Smoothness(
-            L=float(self.curvature * pooled[-1] + self.penalty_curvature),
-            L_i=tuple(float(self.curvature * top + self.penalty_curvature) for top in tops),
-            mu=self.strong_constant(pooled),
-        )
+        """L_i = curvature lmax(A_i'A_i)/N_i + the penalty's, and the same of all rows pooled for L.
+
+        L is that of the published code. f is the mean of the clients' means, which differs a little from the
+        pooled loss where clients have unequal numbers of rows; mu is f's own.
+        """
+        grams = [a.T @ a / len(b) for a, b in self._parts]
+        counts = np.array([len(b) for _, b in self._parts])
+        pooled = sum(g * c for g, c in zip(grams, counts, strict=True)) / counts.sum()
+        mean = sum(grams) / len(grams)
+
+        def constant(gram):
+            return float(self.curvature * np.linalg.eigvalsh(gram)[-1] + self.penalty_curvature)
+
+        constants = tuple(constant(gram) for gram in grams)
+        mu = self.strong_constant(np.linalg.eigvalsh(mean))
+        return Smoothness(L=constant(pooled), L_i=constants, mu=mu)
 
     def strong_constant(self, eigenvalues: np.ndarray) -> float | None:
-        """The PL constant, where one is known. `eigenvalues` of A'A/N, increasing."""
+        """The PL constant of f, where one is known. `eigenvalues` of mean_i A_i'A_i/N_i, increasing."""
         return None
 
     def _block_gradients(self, x):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -64,7 +63,3 @@ def read(folder: Path) -> list[np.ndarray]:
     """The partition that `save` wrote."""
     with np.load(folder / "indices.npz", allow_pickle=False) as data:
         return np.split(data["rows"], data["starts"][1:-1])
-
-
-def read_summary(folder: Path) -> dict:
-    return json.loads((folder / "summary.json").read_text())

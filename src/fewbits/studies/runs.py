@@ -53,9 +53,11 @@ def column_order(rows: list[dict[str, object]]) -> list[str]:
 
 
 def run_id(short: dict) -> str:
-    """Readable words and 8 hex digits of a hash. `short` is a spec without parameters at their default,
+    """Readable words and 8 hex digits of a hash.
 
-    so that a parameter that is added later, with a default, changes no id."""
+    `short` is a spec without parameters at their default, so that a parameter that is added later, with a
+    default, changes no id.
+    """
     words = [*_words(short["algorithm"]), *_words(short.get("compressor"))]
     words += [*_words(short["dataset"]), _step_word(short["step"]), f"s{short['seed']}"]
     return f"{_safe('-'.join(words))[:90]}-{digest(short)}"

@@ -1,0 +1,40 @@
+"""The example in the README is real code."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+IMPORTS = """
+from typing import ClassVar
+import torch
+from fewbits.compressors.base import Compressed, Compressor, require_finite, size, through_wire
+from fewbits.compressors.message import Field, Message, from_bytes, payload_bits
+from fewbits.registry import plugin
+"""
+
+
+def test_the_compressor_of_the_readme_works():
+    block = re.search(r"    @plugin\n.*?(?=\n\n\S)", README, flags=re.DOTALL).group()
+    space = {"__name__": "readme"}
+    exec(IMPORTS + textwrap.dedent(block), space)
+    half = space["Half"]()
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 12)))
+    batched = half.compress(x, (12,))
+    payload = half.encode(x[2]).to_bytes()
+    assert torch.equal(
+        half.decode(half.from_bytes(payload, (12,)), (12,), x.dtype), batched.value[2]
+    )
+    assert 8 * len(payload) == batched.bits.total == 12 * 16 + 24
+
+
+def test_linked_files_are_there():
+    links = re.findall(r"\]\(([^)#:]+)\)|src=\"([^\"]+)\"", README)
+    missing = [name for pair in links for name in pair if name and not (ROOT / name).exists()]
+    assert not missing
