@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
+import types
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,12 @@ from fewbits.registry import plugin
 """
 
 
-def test_the_compressor_of_the_readme_works():
+def test_the_compressor_of_the_readme_works(monkeypatch):
     block = re.search(r"    @plugin\n.*?(?=\n\n\S)", README, flags=re.DOTALL).group()
-    space = {"__name__": "readme"}
-    exec(IMPORTS + textwrap.dedent(block), space)
-    half = space["Half"]()
+    module = types.ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", module)
+    exec(IMPORTS + textwrap.dedent(block), vars(module))
+    half = module.Half()
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 12)))
     batched = half.compress(x, (12,))
     payload = half.encode(x[2]).to_bytes()

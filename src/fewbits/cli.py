@@ -73,10 +73,8 @@ def settings(config: Path, scale: str | None):
     """The configuration, with the scale of the command line if one is given."""
     from fewbits.studies import load_config
 
-    studies = os.environ.get(
-        "FEWBITS_STUDIES"
-    )  # set by the pipeline: `snakemake --config studies=...`
-    given = {"scale": scale, "studies": studies}
+    # FEWBITS_STUDIES is set by the pipeline: `snakemake --config studies=...`
+    given = {"scale": scale, "studies": os.environ.get("FEWBITS_STUDIES")}
     return load_config(config, {key: value for key, value in given.items() if value})
 
 

@@ -82,19 +82,9 @@ def train_one(
     digest becomes part of the spec. Raises ValueError if it is not such a file or of another shape.
     """
     if start is not None:
-        spec = spec | {
-            "start": {"file": str(start), "digest": digest(repr(read_start(start).tolist()))}
-        }
+        spec = spec | {"start": {"file": str(start), "digest": assemble.read_start(str(start))[1]}}
     train({out.name: spec}, OneRun(out, data_root), say)
     return read_json(out / "summary.json")["status"]
-
-
-def read_start(path: Path) -> np.ndarray:
-    """The numbers of a .npy file. Raises ValueError."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read as a .npy file of numbers ({error})") from None
 
 
 def batches(runs: dict[str, dict]) -> dict[str, dict[str, dict]]:

@@ -14,6 +14,7 @@ from fewbits.datasets.base import Arrays
 from fewbits.federation.engine import Schedule
 from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
+from fewbits.files import digest
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,21 @@ def _starting_point(spec: dict, objective: Objective) -> np.ndarray:
     if "start" not in spec:
         return objective.start(spec["dataset"]["name"], spec["seed"])
     path = spec["start"]["file"]
-    point = np.load(path, allow_pickle=False)
-    if point.shape != objective.shape or not np.isfinite(point).all():
-        raise ValueError(f"{path}: found shape {point.shape}; expected {objective.shape}, finite")
-    return point.astype(np.float64)
+    point, found = read_start(path)
+    if found != spec["start"]["digest"]:
+        raise ValueError(f"{path}: is not the starting point that the spec was made with")
+    if point.shape != objective.shape:
+        raise ValueError(f"{path}: found shape {point.shape}; expected {objective.shape}")
+    return point
+
+
+def read_start(path: str) -> tuple[np.ndarray, str]:
+    """The finite numbers in a .npy file as float64, and their digest. Raises ValueError."""
+    try:
+        point = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a .npy file of numbers ({error})") from None
+    if point.dtype.kind not in "fiu" or not np.isfinite(point).all():
+        raise ValueError(f"{path}: found {point.dtype} entries; expected finite numbers")
+    point = point.astype(np.float64)
+    return point, digest(repr(point.tolist()))

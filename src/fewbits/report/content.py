@@ -13,7 +13,7 @@ from fewbits.analysis.studyfile import plain
 
 TITLE = "What replicates in communication-efficient learning"
 HOW_TO_READ = (
-    "Measured is the median over seeds with a 95 % percentile-bootstrap interval; for a statement "
+    "Measured is the median over seeds with a 95 % percentile-bootstrap interval (of fewer than six seeds: their range); for a statement "
     "about every run it is the worst run, with the range over seeds. A claim is reproduced when the "
     "whole interval meets its criterion, not reproduced when the whole interval (or, for a statement "
     "about every run, one run) misses it, inconclusive otherwise. The criteria are given with each "
