@@ -86,7 +86,9 @@ def test_unbiased_where_it_says_so(compressor, d):
         keys = rng.fold(rng.stream("unbiased", name), np.arange(2000))
         values = compressor.compress(x.expand(2000, d).contiguous(), (d,), keys).value
         off = (values.mean(dim=0) - x).abs()
-        assert (off <= 6 * values.std(dim=0) / 2000**0.5 + 1e-7 * x.abs().max()).all(), name
+        # The sample's deviation says nothing of entries that 2000 draws hardly ever hit: a bound for those.
+        rare = 20 * (values - x).abs().max() / 2000
+        assert (off <= 6 * values.std(dim=0) / 2000**0.5 + rare + 1e-7 * x.abs().max()).all(), name
 
 
 @pytest.mark.parametrize("compressor, d", CASES)

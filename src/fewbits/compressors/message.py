@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fewbits.compressors import packing
+
 VERSION = 1
 FLOATS = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 
@@ -137,9 +139,7 @@ def from_bytes(
 def _pack(f: Field, array: np.ndarray) -> bytes:
     if not f.kind.startswith("uint"):
         return np.ascontiguousarray(array, FLOATS[f.kind]).tobytes()
-    shifts = np.arange(f.width, dtype=np.uint64)
-    bits = (array.astype(np.uint64)[:, None] >> shifts & np.uint64(1)).astype(np.uint8)
-    return np.packbits(bits.ravel(), bitorder="little").tobytes()
+    return packing.pack(array, f.width)
 
 
 def _unpack(f: Field, data: bytes) -> np.ndarray:
@@ -148,12 +148,10 @@ def _unpack(f: Field, data: bytes) -> np.ndarray:
         if not np.isfinite(values).all():
             raise MessageError("payload holds a NaN or an infinity")
         return values
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    if bits[f.bits :].any():
-        raise MessageError("padding bits are not zero")
-    shifts = np.arange(f.width, dtype=np.uint64)
-    packed = bits[: f.bits].reshape(f.count, f.width).astype(np.uint64)
-    return (packed << shifts).sum(axis=1, dtype=np.uint64).astype(np.int64)
+    try:
+        return packing.unpack(data, f.width, f.count).astype(np.int64)
+    except ValueError as error:
+        raise MessageError(str(error)) from None
 
 
 def _varint(number: int) -> bytes:

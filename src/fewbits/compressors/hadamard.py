@@ -1,0 +1,306 @@
+"""Random rotations by the Walsh-Hadamard transform, in blocks of powers of two.
+
+A block of D numbers is multiplied by R = H diag(s) / sqrt(D), with H the D x D Hadamard matrix (natural
+order) and s random signs (Ailon, Chazelle 2006; Suresh et al. 2017, arXiv 1611.00429, section 3). R is
+orthogonal and takes O(D log D). Here the transform is left unnormalised (u = H diag(s) x, so
+|u|^2 = D |x|^2): dividing by D, a power of two, at the end is exact.
+
+Vectors are cut into blocks because no length but a power of two has a Hadamard matrix of this kind, and
+padding 10 million numbers to 2^24 would make messages 68 % longer. Blocks of one size that fit together
+into the processor's cache form a piece; they lie interleaved in it, as the columns of a (D, w) array, so
+that every pass of the transform runs along contiguous memory. What happens to a column depends on that
+column alone, bit for bit, whatever is handled together with it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from fewbits import rng
+from fewbits.lazy import torch
+
+TILE = 1 << 17  # numbers handled at once: half a megabyte of float32
+SMALL = 64  # a rest up to here is padded to one block rather than cut further
+LARGEST_BLOCK = 1 << 17
+SMALL_PIECES = (
+    1 << 32
+)  # streams of signs: large pieces' widths below, small ones' numbers from here
+FACTOR = 64  # size of the Hadamard matrices that large transforms are products of
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`width` interleaved blocks of `size` numbers: entries start .. start+length of a vector, then zeros.
+
+    `number`: place among the pieces; `blocks`, `begin`: blocks and entries (padded) of those before it.
+    """
+
+    number: int
+    start: int
+    length: int
+    size: int
+    width: int
+    blocks: int
+    begin: int
+
+    @property
+    def entries(self) -> int:
+        """Numbers after padding."""
+        return self.size * self.width
+
+    @property
+    def large(self) -> bool:
+        """Handled alone, by matrix products; smaller ones together with other vectors', by butterflies."""
+        return self.entries >= TILE // 2 and self.width >= 16
+
+
+@functools.cache
+def pieces(d: int, block: int) -> tuple[Piece, ...]:
+    """d numbers as blocks of at most `block` (a power of two), with little padding.
+
+    As many full blocks as fit, then smaller powers of two; a rest is padded where that adds a quarter or
+    less, or where the rest is small. 82 944 numbers are 65 536 + 16 384 + 1 024, without padding.
+    """
+    out, start, blocks, begin = [], 0, 0, 0
+    while rest := d - start:
+        if rest >= block:
+            width = min(rest // block, max(16, TILE // block))
+            length, size = width * block, block
+        else:
+            above, below = 1 << (rest - 1).bit_length(), 1 << rest.bit_length() - 1
+            padded = rest <= SMALL or above - rest <= rest // 4
+            length, size, width = (rest, above, 1) if padded else (below, below, 1)
+        out.append(Piece(len(out), start, length, size, width, blocks, begin))
+        start, blocks, begin = start + length, blocks + width, begin + size * width
+    return tuple(out)
+
+
+class Scratch:
+    """Working arrays by name, kept from tile to tile.
+
+    Half a megabyte fresh from the operating system costs more than most passes over it: every page faults.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple, torch.Tensor] = {}
+        self.notes: dict[tuple, object] = {}  # what some arrays hold
+
+    def __call__(self, name: str, rows: int, columns: int, dtype) -> torch.Tensor:
+        """An array (rows, columns) with arbitrary contents, in the memory of the last of that name."""
+        count, flat = rows * columns, self.kept.get((name, dtype))
+        if flat is None or flat.numel() < count:
+            flat = self.kept[name, dtype] = torch.empty(count, dtype=dtype)
+        return flat[:count].view(rows, columns)
+
+
+class Tile(NamedTuple):
+    """The same piece of some vectors, as an array (size, w) with w = vectors x width."""
+
+    piece: Piece
+    rows: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(size, w)"""
+        return self.piece.size, (self.rows.stop - self.rows.start) * self.piece.width
+
+    def load(self, x: torch.Tensor, sign: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """The columns of `x` (vectors, d) times `sign` (size, w), in `out`."""
+        p = self.piece
+        part = x[self.rows, p.start : p.start + p.length]
+        if p.length < p.entries:
+            part = torch.nn.functional.pad(part, (0, p.entries - p.length))
+        part = part.reshape(-1, p.size, p.width).permute(1, 0, 2)
+        torch.mul(part, sign.view(part.shape), out=out.view(part.shape))
+        return out
+
+    def gather(self, part: torch.Tensor) -> torch.Tensor:
+        """(vectors, entries) to (size, w); maybe the same memory."""
+        p = self.piece
+        return part.reshape(-1, p.size, p.width).permute(1, 0, 2).reshape(p.size, -1)
+
+    def store(self, columns: torch.Tensor, out: torch.Tensor) -> None:
+        """Put (size, w) columns to their places in `out` (vectors, d)."""
+        p = self.piece
+        self.store_all(columns, out[:, p.start : p.start + p.length])
+
+    def store_all(self, columns: torch.Tensor, out: torch.Tensor) -> None:
+        """Put (size, w) columns into `out`, (vectors, entries) or without the padding."""
+        p = self.piece
+        part = columns.view(p.size, -1, p.width).permute(1, 0, 2).reshape(-1, p.entries)
+        out[self.rows] = part[:, : out.shape[1]]
+
+    def signs(self, seeds: np.ndarray, dtype, scratch: Scratch) -> torch.Tensor:
+        """Random +-1 (size, w) from the seeds of all vectors. Large pieces of one width share theirs."""
+        p = self.piece
+        stream = p.width if p.large else SMALL_PIECES + p.number
+        made, name = (self.rows, stream), ("signs", dtype)
+        if p.large and scratch.notes.get(name) == made:
+            return scratch("signs", *self.shape, dtype)
+        words = rng.integers(rng.fold(seeds[self.rows], stream), -(-p.entries // 64))
+        random = words.astype("<u8", copy=False).view(np.uint8)
+        each = scratch("signs", random.size, 8, dtype)
+        np.take(_signs_of_bytes(dtype), random.reshape(-1), axis=0, out=each.numpy(), mode="clip")
+        scratch.notes[name] = made
+        return self.gather(each.view(len(words), -1)[:, : p.entries])
+
+
+@functools.cache
+def _signs_of_bytes(dtype) -> np.ndarray:
+    """(256, 8): a byte's bits as +-1. Looking them up is faster than unpacking and converting them."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return torch.from_numpy(bits).to(dtype).mul(-2).add(1).numpy()
+
+
+def tiles(vectors: int, d: int, block: int) -> Iterator[Tile]:
+    """All columns of `vectors` vectors of d numbers."""
+    large, small = _by_size(d, block)
+    for row in range(vectors if large else 0):
+        yield from (Tile(piece, slice(row, row + 1)) for piece in large)
+    for piece in small:
+        step = max(1, TILE // piece.entries)
+        for row in range(0, vectors, step):
+            yield Tile(piece, slice(row, min(row + step, vectors)))
+
+
+@functools.cache
+def _by_size(d: int, block: int) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    cut = pieces(d, block)
+    return tuple(p for p in cut if p.large), tuple(p for p in cut if not p.large)
+
+
+def rotate(x: torch.Tensor, seeds: np.ndarray, block: int) -> torch.Tensor:
+    """R x for each vector of `x` (vectors, d): (vectors, `padded(d, block)`)."""
+    scratch, out = Scratch(), x.new_empty(len(x), padded(x.shape[1], block))
+    for tile in tiles(len(x), x.shape[1], block):
+        sign = tile.signs(seeds, x.dtype, scratch)
+        u = tile.load(x, sign, scratch("u", *tile.shape, x.dtype))
+        u, _ = transform(u, scratch("spare", *tile.shape, x.dtype), tile.piece.large)
+        u *= tile.piece.size**-0.5
+        tile.store_all(u, out[:, tile.piece.begin : tile.piece.begin + tile.piece.entries])
+    return out
+
+
+def rotate_back(y: torch.Tensor, seeds: np.ndarray, d: int, block: int) -> torch.Tensor:
+    """R^T y for each vector of `y` (vectors, `padded(d, block)`), without the padding: (vectors, d)."""
+    scratch, out = Scratch(), y.new_empty(len(y), d)
+    for tile in tiles(len(y), d, block):
+        part = y[tile.rows, tile.piece.begin : tile.piece.begin + tile.piece.entries]
+        u = scratch("u", *tile.shape, y.dtype).copy_(tile.gather(part))
+        u, _ = transform(u, scratch("spare", *tile.shape, y.dtype), tile.piece.large)
+        u.mul_(tile.signs(seeds, y.dtype, scratch)).mul_(tile.piece.size**-0.5)
+        tile.store(u, out)
+    return out
+
+
+def padded(d: int, block: int) -> int:
+    """Entries of d numbers after padding."""
+    last = pieces(d, block)[-1]
+    return last.begin + last.entries
+
+
+def transform(
+    u: torch.Tensor, spare: torch.Tensor, by_products: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """H u for a contiguous (D, w), D a power of two, along the first axis, unnormalised.
+
+    `u` and `spare` are overwritten; returned are the one that holds the result and the other one.
+    By butterflies a column's result is the same in any company; by products with small Hadamard matrices
+    it is twice as fast, for tiles whose shape depends on the vector's length alone.
+    """
+    if by_products:
+        return _products(u, spare)
+    if u.shape[1] < 16 < u.shape[0]:
+        return _narrow(u, spare)
+    return _butterflies(u, spare, u.shape[0], u.shape[1])
+
+
+def _butterflies(u, spare, size: int, inner: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums and differences along the first axis of (size, inner)."""
+    half = size // 2
+    while half:
+        old, new = u.view(-1, 2, half * inner), spare.view(-1, 2, half * inner)
+        torch.add(old[:, 0], old[:, 1], out=new[:, 0])
+        torch.sub(old[:, 0], old[:, 1], out=new[:, 1])
+        u, spare, half = spare, u, half // 2
+    return u, spare
+
+
+def _narrow(u, spare) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same sums in the same order, where rows are too short to be fast: the last 4 index bits come first."""
+    size, width = u.shape
+    high = size // 16
+    u, spare = _butterflies(u, spare, high, 16 * width)
+    spare.view(16, high, width).copy_(u.view(high, 16, width).transpose(0, 1))
+    spare, u = _butterflies(spare, u, 16, high * width)
+    u.view(high, 16, width).copy_(spare.view(16, high, width).transpose(0, 1))
+    return u, spare
+
+
+def _products(u, spare) -> tuple[torch.Tensor, torch.Tensor]:
+    """H = H_64 (x) H_64 (x) ...: one matrix product for each factor."""
+    size, width = u.shape
+    outer = 1
+    while outer < size:
+        factor = min(FACTOR, size // outer)
+        view = (outer, factor, size // (outer * factor) * width)
+        torch.matmul(_matrix(factor, u.dtype), u.view(view), out=spare.view(view))
+        u, spare, outer = spare, u, outer * factor
+    return u, spare
+
+
+@functools.cache
+def _matrix(size: int, dtype) -> torch.Tensor:
+    h = torch.ones(1, 1, dtype=dtype)
+    while len(h) < size:
+        h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
+    return h
+
+
+def column_sums(a: torch.Tensor, tile: Tile) -> np.ndarray:
+    """Sums of (D, w) over the first axis: (w,) float64. Each in an order that no other column changes."""
+    if tile.piece.large:
+        return a.sum(dim=0).double().numpy()
+    while (half := a.shape[0] // 2) > 0:
+        a = a[:half] + a[half:]
+    return a[0].double().numpy()
+
+
+def exponents(x: torch.Tensor) -> np.ndarray:
+    """Integers e (vectors,): x 2^-e can be squared and summed in x's type without over- or underflow.
+
+    0 for rows whose largest entry is between 2^-16 and 2^16, BAD for rows with NaN or infinity.
+    """
+    low, high = torch.aminmax(x) if len(x) == 1 else torch.aminmax(x, dim=1)
+    largest = torch.maximum(-low, high).double().reshape(-1).numpy()
+    good = np.isfinite(largest)
+    e = np.frexp(np.where(good, largest, 0.0))[1].astype(np.int64)
+    bound = 126 if x.dtype == torch.float32 else 1000
+    e = np.where(np.abs(e) <= 16, 0, np.clip(e, -bound, bound))
+    return np.where(good, e, BAD)
+
+
+BAD = np.iinfo(np.int64).max  # exponent of a row that is not finite
+
+
+def message_seeds(keys: np.ndarray) -> np.ndarray:
+    """The 32-bit seeds that travel with messages, from the messages' keys: uint64."""
+    return rng.fold(keys, 0) >> np.uint64(32)
+
+
+def computed(x: torch.Tensor) -> torch.Tensor:
+    """`x` on the CPU, in a type that the transform works in."""
+    x = x.detach().cpu()
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def power_of_two(block: int) -> int:
+    """`block` if it is a size that blocks may have. Raises ValueError."""
+    if not (1 <= block <= LARGEST_BLOCK and block & (block - 1) == 0):
+        raise ValueError(f"a block is a power of two up to {LARGEST_BLOCK}")
+    return block

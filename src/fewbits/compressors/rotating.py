@@ -1,0 +1,241 @@
+"""What DRIVE, EDEN and the rotated quantiser share: rotated blocks, b bits an entry, few floats a block.
+
+A subclass says how a tile of rotated columns becomes codes and floats (`quantise`) and what they stand for
+(`restore`); cutting, rotating, messages and batches are here. The message:
+
+    seed of the signs (32 bits) | floats of every block | codes of every entry, b bits each
+
+Vectors so short that this would not be shorter than the array of all entries are sent as that
+array (form DENSE): x itself, up to the wire's float format.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from fewbits import rng
+from fewbits.compressors import hadamard
+from fewbits.compressors.base import Compressed, Compressor, require_finite, size, through_wire
+from fewbits.compressors.hadamard import (
+    BAD,
+    Piece,
+    Scratch,
+    Tile,
+    computed,
+    message_seeds,
+    pieces,
+    tiles,
+)
+from fewbits.compressors.message import (
+    FLOATS,
+    Bits,
+    Field,
+    Message,
+    MessageError,
+    from_bytes,
+    payload_bits,
+)
+from fewbits.lazy import torch
+
+FORMS = ("float32", "float64")
+DENSE = 8  # added to the form when the entries are sent as they are
+NOISE = 1  # stream of a message's key for what the receiver does not draw again
+
+
+class RotatingQuantiser(Compressor):
+    """Base class. Subclasses have the fields `bits`, `block` and `wire`."""
+
+    floats: ClassVar[int] = 1  # a block
+
+    def kept(self, size: int) -> int:
+        """How many of a block's rotated entries are sent."""
+        return size
+
+    def quantise(self, u: torch.Tensor, how: Sending) -> np.ndarray:
+        """Fill `how.codes` for rotated columns (D, w), H diag(s) x; their floats (w, floats).
+
+        The floats are as they will be on the wire (`on_the_wire`). `u` may be overwritten.
+        """
+        raise NotImplementedError
+
+    def restore(self, codes: np.ndarray, floats: np.ndarray, how: Receiving) -> np.ndarray:
+        """Fill `how.out` (D, w) with numbers of moderate size; the factors (w,) of its columns."""
+        raise NotImplementedError
+
+    def on_the_wire(self, floats: np.ndarray, how: Sending, towards: float | None = None):
+        """`floats` (w,) as sent, float64: in units of the vector, in the wire's format.
+
+        They are rounded to the nearest, or in the direction of `towards`, an infinity.
+        """
+        exact = np.ldexp(floats, how.shift)
+        with np.errstate(over="ignore"):
+            sent = exact.astype(FLOATS[self.wire])
+        if towards is not None:
+            wrong = sent > exact if towards < 0 else sent < exact
+            sent = np.where(wrong, np.nextafter(sent, sent.dtype.type(towards)), sent)
+        return sent.astype(np.float64)
+
+    def compress(self, x, shape, keys=None):
+        d = size(shape)
+        plan = _plan(self, d)
+        if plan.form >= DENSE:
+            return Compressed(through_wire(x, self.wire), plan.bits)
+        rows = computed(x).reshape(-1, d)
+        keys = np.zeros(len(rows), np.uint64) if keys is None else np.asarray(keys).reshape(-1)
+        seeds, out = message_seeds(keys), torch.empty_like(rows)
+        e, scratch = hadamard.exponents(rows), Scratch()
+        for tile in tiles(len(rows), d, self.block):
+            codes = scratch("codes", self.kept(tile.piece.size), tile.shape[1], torch.uint8).numpy()
+            floats = self._send(tile, rows, keys, e, codes, scratch)
+            self._receive(tile, codes, floats, seeds, scratch, out)
+        out[torch.from_numpy(e == BAD)] = torch.nan
+        return Compressed(out.to(x.device, x.dtype).reshape(x.shape), plan.bits)
+
+    def encode(self, x, where="update", key=0):
+        d = x.numel()
+        plan = _plan(self, d)
+        row = computed(x).reshape(1, d)
+        if plan.form >= DENSE:
+            require_finite(x, where)
+            values = row.reshape(-1).to(getattr(torch, self.wire)).numpy()
+            return Message(self.codec, plan.form, d, plan.layout, (values,))
+        e = hadamard.exponents(row)
+        if e[0] == BAD:
+            require_finite(x, where)
+        keys = np.array([key], np.uint64)
+        codes, floats = np.empty(plan.codes, np.uint8), np.empty((plan.blocks, self.floats))
+        scratch = Scratch()
+        for tile in tiles(1, d, self.block):
+            here = plan.codes_of(tile, codes)
+            plan.floats_of(tile, floats)[...] = self._send(tile, row, keys, e, here, scratch)
+        if not np.isfinite(floats).all():
+            raise ValueError(f"{where}: too large for {self.wire} on the wire")
+        sections = (message_seeds(keys).astype(np.int64), floats.reshape(-1), codes)
+        return Message(self.codec, plan.form, d, plan.layout, sections)
+
+    def decode(self, message, shape, dtype):
+        if message.form >= DENSE:
+            return torch.from_numpy(message.sections[0]).to(dtype).reshape(shape)
+        d = size(shape)
+        seed, floats, codes = message.sections
+        kind = dtype if dtype in (torch.float32, torch.float64) else torch.float32
+        floats = floats.astype(np.float64).reshape(-1, self.floats)
+        out = torch.empty(1, d, dtype=kind)
+        plan, scratch = _plan(self, d), Scratch()
+        for tile in tiles(1, d, self.block):
+            here = plan.codes_of(tile, codes), plan.floats_of(tile, floats)
+            self._receive(tile, *here, seed.astype(np.uint64), scratch, out)
+        return out.to(dtype).reshape(shape)
+
+    def from_bytes(self, data, shape):
+        d = size(shape)
+        plan = _plan(self, d)
+
+        def layouts(form: int, count: int) -> tuple[Field, ...]:
+            if (form, count) != (plan.form, d):
+                raise ValueError(f"expected {d} entries in form {plan.form}")
+            return plan.layout
+
+        message = from_bytes(data, self.codec, d, layouts)
+        if message.flag:
+            raise MessageError("the flag has no meaning here")
+        return message
+
+    def _send(self, tile: Tile, x, keys, e, codes, scratch: Scratch) -> np.ndarray:
+        """Put a tile's codes into `codes` (kept, w); its floats (w, floats) as they are on the wire."""
+        seeds, noise = message_seeds(keys), rng.fold(keys[tile.rows], NOISE)
+        sign = tile.signs(seeds, x.dtype, scratch)
+        u = tile.load(x, sign, scratch("u", *tile.shape, x.dtype))
+        columns = np.repeat(np.where(e == BAD, 0, e)[tile.rows], tile.piece.width)
+        if columns.any():
+            u.mul_(torch.from_numpy(np.ldexp(1.0, -columns)).to(u.dtype))
+        spare = scratch("spare", *tile.shape, x.dtype)
+        u, spare = hadamard.transform(u, spare, tile.piece.large)
+        shift = columns - _half(tile.piece)
+        return self.quantise(
+            u, Sending(tile, seeds[tile.rows], noise, shift, codes, spare, scratch)
+        )
+
+    def _receive(self, tile, codes, floats, seeds, scratch, out) -> None:
+        """Put a tile's numbers into `out` (vectors, d)."""
+        u, spare = (scratch(name, *tile.shape, out.dtype) for name in ("received", "other"))
+        factor = self.restore(codes, floats, Receiving(tile, seeds[tile.rows], u, scratch))
+        u, _ = hadamard.transform(u, spare, tile.piece.large)
+        down = _half(tile.piece) - (tile.piece.size.bit_length() - 1)
+        u.mul_(tile.signs(seeds, u.dtype, scratch))
+        u.mul_(torch.from_numpy(np.ldexp(factor, down)).to(u.dtype))
+        if np.abs(floats).max(initial=0.0) > 1e30:  # a hostile float must not make an infinity
+            torch.nan_to_num_(u, nan=0.0)
+        tile.store(u, out)
+
+
+class Sending(NamedTuple):
+    """What `quantise` may use.
+
+    seeds, keys: (vectors of the tile,), randomness that the receiver knows and that it does not
+    shift: (w,), a float for column j is sent times 2^shift[j]
+    codes: (kept, w) uint8, to be filled
+    spare, scratch: room to work in, the first like the columns
+    """
+
+    tile: Tile
+    seeds: np.ndarray
+    keys: np.ndarray
+    shift: np.ndarray
+    codes: np.ndarray
+    spare: torch.Tensor
+    scratch: Scratch
+
+
+class Receiving(NamedTuple):
+    """What `restore` may use: `seeds` (vectors of the tile), and where to put the numbers."""
+
+    tile: Tile
+    seeds: np.ndarray
+    out: torch.Tensor
+    scratch: Scratch
+
+
+class Plan(NamedTuple):
+    """Sizes and layout of the message for d numbers; `starts`: where each piece's codes begin."""
+
+    starts: tuple[int, ...]
+    codes: int
+    blocks: int
+    form: int
+    layout: tuple[Field, ...]
+    bits: Bits
+
+    def codes_of(self, tile: Tile, codes: np.ndarray) -> np.ndarray:
+        """The (kept, width) codes of one vector's piece, a view of all codes of its message."""
+        start, stop = self.starts[tile.piece.number], self.starts[tile.piece.number + 1]
+        return codes[start:stop].reshape(-1, tile.piece.width)
+
+    def floats_of(self, tile: Tile, floats: np.ndarray) -> np.ndarray:
+        """The (width, floats) of one vector's piece, a view of all floats of its message."""
+        return floats[tile.piece.blocks : tile.piece.blocks + tile.piece.width]
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(self: RotatingQuantiser, d: int) -> Plan:
+    cut = pieces(d, self.block)
+    kept = tuple(self.kept(p.size) * p.width for p in cut)
+    blocks = cut[-1].blocks + cut[-1].width
+    layout = (
+        Field("metadata", "uint32", 1),
+        Field("metadata", self.wire, self.floats * blocks),
+        Field("values", f"uint{self.bits}", sum(kept)),
+    )
+    form, dense = FORMS.index(self.wire), (Field("values", self.wire, d),)
+    if payload_bits(dense, d).total <= payload_bits(layout, d).total:
+        form, layout = form + DENSE, dense
+    starts = tuple(np.cumsum((0, *kept)).tolist())
+    return Plan(starts, sum(kept), blocks, form, layout, payload_bits(layout, d))
+
+
+def _half(piece: Piece) -> int:
+    """Floats are divided by 2 to this power, about sqrt(D), to be of the size of the block's entries."""
+    return piece.size.bit_length() // 2

@@ -1,0 +1,162 @@
+"""What the sparsifiers share: some entries are sent, as they are or times a constant, and the others are not.
+
+A family says which entries of each row it takes; from that come the batched operator, the message and its
+reading. The positions travel in the form that is shortest: bit-packed indices, the key they were drawn with
+(where they depend on nothing else), or, zeros included, all entries as a dense array.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar
+
+import numpy as np
+
+from fewbits.compressors.arrays import (
+    DENSE,
+    FORMS,
+    as_keys,
+    as_rows,
+    as_tensor,
+    peaks,
+    refuse,
+    work_type,
+)
+from fewbits.compressors.base import Compressed, Compressor, size
+from fewbits.compressors.message import (
+    Bits,
+    Field,
+    Message,
+    MessageError,
+    from_bytes,
+    payload_bits,
+)
+from fewbits.compressors.quantiser import Form
+from fewbits.lazy import torch
+
+SEEDED = 2  # added to the form when the key is sent instead of indices
+
+
+class Sparsifier(Compressor):
+    """A family overrides `choose`, and `gain` and `admits` where these differ."""
+
+    wire: str = "float32"
+    seeded: ClassVar[bool] = False  # whether `choose` looks at keys alone
+
+    def choose(self, rows: np.ndarray, peak: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Which entries of finite rows (n, d) with largest magnitudes and keys (n,) are sent: (n, d) bool."""
+        raise NotImplementedError
+
+    def gain(self, d: int) -> float:
+        """The constant by which the receiver multiplies what was sent."""
+        return 1.0
+
+    def admits(self, count: int, d: int) -> bool:
+        """Whether a message can hold `count` entries."""
+        return True
+
+    def form(self, count: int, d: int) -> Form:
+        return _form(count, self.wire, d, self.seeded)
+
+    def compress(self, x, shape, keys=None):
+        d = size(shape)
+        rows = as_rows(x, d, self.wire)
+        peak = peaks(rows)
+        good = np.isfinite(peak)
+        if not good.all():
+            rows, peak = np.where(good[:, None], rows, 0), np.where(good, peak, 0)
+        mask = self.choose(rows, peak, as_keys(keys, len(rows)))
+        values = np.where(mask, self._received(rows, d), 0)
+        if not good.all():
+            values[~good] = np.nan
+        batch = x.shape[: x.dim() - len(shape)]
+        return Compressed(as_tensor(values, x), self._cost(mask.sum(axis=-1), d, batch))
+
+    def _received(self, values: np.ndarray, d: int) -> np.ndarray:
+        """What the receiver makes of values that were sent."""
+        gain = self.gain(d)
+        with np.errstate(over="ignore"):
+            return values if gain == 1 else values * values.dtype.type(gain)
+
+    def _cost(self, counts: np.ndarray, d: int, batch) -> Bits:
+        """Bits of messages with these numbers of entries."""
+        kinds, which = np.unique(counts, return_inverse=True)
+        bits = [self.form(count, d).bits for count in kinds.tolist()]
+        parts = np.array([[b.values, b.indices, b.metadata] for b in bits], float).reshape(-1, 3)
+        return Bits(*(torch.from_numpy(part[which]).reshape(batch) for part in parts.T))
+
+    def encode(self, x, where="update", key=0):
+        d = x.numel()
+        rows, keys = as_rows(x, d, self.wire), np.array([key], np.uint64)
+        peak = peaks(rows)
+        refuse(peak[0], where, self.wire)
+        refuse(self._received(peak.astype(rows.dtype), d)[0], where, self.wire)
+        mask = self.choose(rows, peak, keys)[0]
+        indices = np.flatnonzero(mask)
+        form = self.form(len(indices), d)
+        values = np.where(mask, rows[0], 0) if form.form >= DENSE else rows[0, indices]
+        values = values.astype(self.wire, copy=False)
+        if form.form >= DENSE:
+            sections = (values,)
+        else:
+            sections = (keys if form.form >= SEEDED else indices, values)
+        return Message(self.codec, form.form, form.count, form.layout, sections)
+
+    def decode(self, message, shape, dtype):
+        d = size(shape)
+        *places, values = message.sections
+        with np.errstate(over="ignore"):
+            received = self._received(values.astype(work_type(dtype)), d)
+        if not np.isfinite(received).all():
+            raise MessageError(f"payload holds numbers beyond {str(dtype).removeprefix('torch.')}")
+        if message.form < DENSE:
+            indices = self._redraw(places[0], d) if message.form >= SEEDED else places[0]
+            out = np.zeros(d, work_type(dtype))
+            out[indices] = received
+        else:
+            out = received
+        return torch.from_numpy(out).reshape(shape).to(dtype)
+
+    def _redraw(self, key: np.ndarray, d: int) -> np.ndarray:
+        """The indices that a key (1,) stands for."""
+        nothing = np.broadcast_to(np.float32(0), (1, d))
+        return np.flatnonzero(self.choose(nothing, np.zeros(1), key.astype(np.uint64)))
+
+    def from_bytes(self, data, shape):
+        d = size(shape)
+
+        def layouts(form: int, count: int) -> tuple[Field, ...]:
+            if form == DENSE + FORMS.index(self.wire) and count == d:
+                return (Field("values", self.wire, d),)
+            expected = self.form(count, d)
+            if form != expected.form or not self.admits(count, d):
+                raise ValueError(
+                    f"{count} entries in form {form} are not what this compressor sends"
+                )
+            return expected.layout
+
+        message = from_bytes(data, self.codec, d, layouts)
+        if SEEDED <= message.form < DENSE:
+            found = len(self._redraw(message.sections[0], d))
+            if found != message.count:
+                raise MessageError(f"the key stands for {found} entries, not {message.count}")
+        elif message.form < SEEDED:
+            indices = message.sections[0]
+            if indices.size and (indices[-1] >= d or (np.diff(indices) <= 0).any()):
+                raise MessageError("indices are not increasing and below the dimension")
+        return message
+
+
+@functools.lru_cache(maxsize=100_000)
+def _form(count: int, wire: str, d: int, seeded: bool) -> Form:
+    """The shortest of dense, indices and key; the first of these where two are equally long."""
+    number, width = FORMS.index(wire), max(1, (d - 1).bit_length())
+    values = Field("values", wire, count)
+    forms = [
+        (DENSE + number, d, (Field("values", wire, d),)),
+        (number, count, (Field("indices", f"uint{width}", count), values)),
+    ]
+    if seeded:
+        forms.append((SEEDED + number, count, (Field("metadata", "uint64", 1), values)))
+    made = [Form(*form, payload_bits(form[2], form[1])) for form in forms]
+    return min(made, key=lambda form: form.bits.total)
