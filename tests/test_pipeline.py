@@ -6,12 +6,12 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -156,10 +156,10 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(finished, tmp_path):
         )  # fmt: skip
         wait_for_training(folder, process)
         time.sleep(moments.uniform(0, 1))
-        if everything:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:  # Snakemake alone: its jobs go on, and the next call must cope with them
-            process.kill()
+        # Snakemake alone: its jobs go on, and the next call must cope with them; or all of them.
+        jobs_too = psutil.Process(process.pid).children(recursive=True) if everything else []
+        for victim in [process, *jobs_too]:
+            victim.kill()
         process.wait()
     complete(folder)
     assert results(folder) == results(finished)
