@@ -92,6 +92,16 @@ def test_mistakes_in_a_spec_are_one_line(spec, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_theory_needs_a_contractive_compressor(spec, tmp_path):
+    qsgd = {"name": "qsgd", "levels": 7}
+    write_json(tmp_path / "spec.json", vary(spec, compressor=qsgd))
+    line = one_line(fewbits("train", "--spec", tmp_path / "spec.json", "--out", tmp_path / "out"))
+    assert all(word in line for word in ("spec.json", "step", "qsgd", "contraction", "value"))
+    write_json(tmp_path / "spec.json", vary(spec, compressor=qsgd) | {"step": {"value": 0.01}})
+    result = fewbits("train", "--spec", tmp_path / "spec.json", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
 def test_check_says_what_is_wrong(tmp_path):
     (tmp_path / "ef21.yaml").write_text("study: ef21\ntitel: x\n")
     result = fewbits("check", tmp_path / "ef21.yaml")

@@ -44,6 +44,17 @@ def _check_sending(algorithm: Choice, compressor: Choice, problems: Problems) ->
         problems.add(compressor.path, f"{text}; allowed: {others}")
 
 
+def check_theory(point: dict[str, Choice], step: Choice, problems: Problems) -> None:
+    """Note a step that theory does not give: it needs a contraction constant of the compressor."""
+    compressor, features = point["compressor"], getattr(point["dataset"].plugin, "features", None)
+    if "rule" not in step.value or compressor.plugin is None or features is None:
+        return
+    if compressor.plugin.contraction((features,)) is None:
+        text = f"found rule {show(step.value['rule'])} with compressor '{compressor.value['name']}'"
+        why = "which has no contraction constant, so that theory gives no step"
+        problems.add(step.path, f"{text}, {why}; allowed: step: {{value: ...}}")
+
+
 def _facts(plugins: dict[str, object]) -> dict[str, object]:
     dataset = plugins["dataset"]
     return {**plugins, **{name: getattr(dataset, name, None) for name in _FACTS}}

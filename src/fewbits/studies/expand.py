@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from fewbits.studies.choices import NOTHING, Choice, choose
-from fewbits.studies.combinations import check_combination
+from fewbits.studies.combinations import check_combination, check_theory
 from fewbits.studies.errors import Problems
 from fewbits.studies.grids import Merged, alternatives, merge
 from fewbits.studies.runs import KEYS, PLUGINS, Run, partition_id, run_id
@@ -54,7 +54,10 @@ def expand_grid(study: str, grid: str, merged: Merged, problems: Problems) -> li
         return []
     plugins = len(PLUGINS)
     for point in product(*axes[:plugins]):
-        check_combination(dict(zip(PLUGINS, point, strict=True)), problems)
+        named = dict(zip(PLUGINS, point, strict=True))
+        check_combination(named, problems)
+        for step in axes[KEYS.index("step")]:
+            check_theory(named, step, problems)
     _check_recording(axes[KEYS.index("rounds")], axes[KEYS.index("record_every")], problems)
     if len(problems) > before:
         return []
