@@ -50,7 +50,7 @@ def empty_process(folder: Path) -> float:
         "fewbits.cli",
         "train",
         "--job",
-        str(job),
+        job.stem,
         "--out",
         "results/runs",
     ]

@@ -34,6 +34,7 @@ class Compressor:
 
     name: ClassVar[str]
     codec: ClassVar[int]
+    random: ClassVar[bool] = True  # False: `keys` are not looked at, and need not be made
 
     @classmethod
     def examples(cls, d: int) -> list[dict]:

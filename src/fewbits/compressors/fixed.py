@@ -22,6 +22,7 @@ class FixedCoordinates(Compressor):
 
     name: ClassVar[str] = "fixed"
     codec: ClassVar[int] = 100
+    random: ClassVar[bool] = False
 
     k: Annotated[int, Checked(ge=1)]
     wire: Literal["float32", "float64"] = "float32"

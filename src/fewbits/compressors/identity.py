@@ -19,6 +19,7 @@ class Identity(Compressor):
 
     name: ClassVar[str] = "identity"
     codec: ClassVar[int] = 0
+    random: ClassVar[bool] = False
 
     wire: Literal["float32", "float64"] = "float32"
 

@@ -39,6 +39,7 @@ class TopK(Compressor):
 
     name: ClassVar[str] = "topk"
     codec: ClassVar[int] = 1
+    random: ClassVar[bool] = False
 
     k: Annotated[int, Checked(ge=1)]
     wire: Literal["float32", "float64"] = "float32"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fewbits.datasets.base import Arrays, Dataset
+import numpy as np
+
+from fewbits.datasets.base import Arrays, Dataset, shipped_with_sklearn
 from fewbits.registry import plugin
 
 
@@ -23,7 +25,7 @@ class BreastCancer(Dataset):
     cite: ClassVar[str] = "street1993breast"
 
     def load(self, root=None):
-        from sklearn.datasets import load_breast_cancer
-
-        x, y = load_breast_cancer(return_X_y=True)
+        path = shipped_with_sklearn("breast_cancer.csv")
+        table = np.loadtxt(path, delimiter=",", skiprows=1)
+        x, y = table[:, :-1], table[:, -1]
         return Arrays((x - x.mean(axis=0)) / x.std(axis=0), y.astype("int64"))

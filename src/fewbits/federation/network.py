@@ -28,18 +28,20 @@ class Network:
     def open_round(self, counters: torch.Tensor, keys: np.ndarray, round: int) -> None:
         """Begin a round: counters to add to (lanes, 4), and the lanes' keys (lanes,) uint64."""
         self.counters = counters
-        self._keys = rng.fold(keys, round)
-        self._calls = 0
+        self._keys, self._round, self._calls = keys, round, 0
 
     def compress(self, x: torch.Tensor) -> Compressed:
         """C of every client's tensor: x (lanes, clients, *shape). Sends nothing yet.
 
         Each message has a random stream of its own, named by lane, round, call within it, and client.
         """
-        call = rng.fold(self._keys, self._calls)
-        self._calls += 1
-        keys = rng.fold(call[:, None], np.arange(x.shape[1]))
+        keys = self._message_keys(x.shape[1]) if self.compressor.random else None
         return self.compressor.compress(x, self.shape, keys)
+
+    def _message_keys(self, clients: int) -> np.ndarray:
+        call = rng.fold(rng.fold(self._keys, self._round), self._calls)
+        self._calls += 1
+        return rng.fold(call[:, None], np.arange(clients))
 
     def up(self, message: Compressed) -> torch.Tensor:
         """Every client sends its message; returns what the server decodes."""
