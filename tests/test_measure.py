@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from fewbits import fingerprint
+from fewbits import fingerprint, registry
 from fewbits.analysis import operators, tables
 from fewbits.analysis.draw import make_figure
 from fewbits.analysis.errors import AnalysisError
@@ -20,6 +22,7 @@ from fewbits.registry import make as plugin
 from fewbits.studies.operators import sized
 from fewbits.studies.schema import Operators
 
+ROOT = Path(__file__).parents[1]
 WANTED = Operators.model_validate(
     {
         "budgets": [0.1, 0.25],
@@ -29,6 +32,9 @@ WANTED = Operators.model_validate(
             "svd": {"label": "SVD", "compressor": {"name": "svd"}},
             "two": {"label": "SVD, rank 2", "compressor": {"name": "svd", "rank": 2}},
             "sign": {"label": "sign", "compressor": {"name": "sign"}},
+            "lazy": {"label": "lazy", "compressor": {"name": "bernoulli", "scaled": False}},
+            "ties": {"label": "ties", "compressor": {"name": "topk_ties", "k": 5}},
+            "small": {"label": "small", "most": 300, "compressor": {"name": "topk"}},
         },
     }
 )
@@ -96,7 +102,8 @@ def test_only_what_can_be_measured_has_rows(runs, tmp_path):
     points = len(sized(WANTED))
     assert set(rows.layer) == {"fc", "conv"} and set(rows.kind) == {"linear", "conv"}
     assert set(rows[rows.layer == "conv"].client) == {0}
-    assert len(rows) == 2 * 2 * 2 * (2 + 1) * points
+    assert set(rows[rows.operator == "small"].layer) == {"conv"}  # the other has more than 300
+    assert len(rows) == 2 * 2 * 2 * ((2 + 1) * points - 2 * 2)
     assert set(rows.groupby("operator").draws.first().items()) >= {("randk", 2), ("topk", 1)}
     assert (rows[rows.operator == "randk"].error_sd > 0).all()
     assert set(measured(runs, tmp_path, least=300).layer) == {"fc"}
@@ -124,7 +131,11 @@ def test_stable_rank():
 
 
 def labelled(rows):
-    return operators.load({"operators": WANTED.model_dump()}, rows)
+    return operators.load(labelled_study(), rows)
+
+
+def labelled_study() -> dict:
+    return {"operators": WANTED.model_dump()}
 
 
 def test_estimators_give_one_number_a_seed(runs, tmp_path):
@@ -163,6 +174,49 @@ def test_a_message_above_its_budget_counts_as_none(runs, tmp_path):
     assert table.iloc[-1, 1] == pytest.approx(2 ** -(2 * 3.2))
 
 
+def test_a_mean_is_over_all_tensors_or_not_there(runs, tmp_path):
+    """Messages that chance made short are not picked, nor tensors on which an operator happens to be short enough."""
+    rows = measured(runs, tmp_path)
+    lazy = rows.query("operator == 'lazy' and budget == 0.25")
+    assert lazy.bits_expected.nunique() == 2 and (lazy.bits_expected <= 8 * 384).all()
+    assert lazy.bits.nunique() > 2 and rows[rows.operator == "ties"].bits_expected.isna().all()
+    table = tables.make("operator_errors", manifest(), labelled(tmp_path), {"budget": 0.25})
+    table = table.set_index("operator")
+    own = lazy.query("source == 'update' and kind == 'linear'")
+    assert table.loc["lazy", "mlp, linear layers: gradient"] == pytest.approx(own.error.mean())
+    assert np.isnan(table.loc["small", "mlp, linear layers: gradient"])
+    assert table.loc["small", "mlp, convolution kernels: gradient"] == pytest.approx(
+        table.loc["Top-k", "mlp, convolution kernels: gradient"]
+    )
+    inside = operators.of_runs(manifest(), operators.load(labelled_study(), tmp_path))
+    inside = inside[inside["operator"].isin(["ties", "topk"])]
+    shares = inside[inside["operator"] == "ties"]["bits"] / (32 * inside["numbers"])
+    assert "ties" not in set(operators.on_all(inside, shares.min())["operator"])
+    assert "ties" in set(operators.on_all(inside, shares.max())["operator"])
+
+
+def test_operators_with_a_size_of_their_own(runs, tmp_path):
+    rows = measured(runs, tmp_path).query("operator == 'ties' and source == 'residual'")
+    options = {"source": "residual"}
+    table = tables.make("operator_sizes", manifest(), labelled(tmp_path), options)
+    assert table["operator"].tolist() == ["SVD, rank 2", "sign", "ties"]
+    for kind, group in (("linear", "mlp, linear layers"), ("conv", "mlp, convolution kernels")):
+        own, found = rows[rows.kind == kind], table.iloc[2]
+        assert found[f"{group}: error"] == pytest.approx(own.error.mean())
+        assert found[f"{group}: sent (%)"] == pytest.approx(
+            (100 * own.bits / own.numbers / 32).mean()
+        )
+    with pytest.raises(AnalysisError, match="source: found 'x'; allowed: update, residual"):
+        tables.make("operator_sizes", manifest(), labelled(tmp_path), {"source": "x"})
+
+
+def test_the_study_of_operators_has_every_compressor():
+    """A new compressor has a place in rate_distortion's list."""
+    block = yaml.safe_load((ROOT / "config/studies/rate_distortion.yaml").read_text())["operators"]
+    measured = {item["compressor"]["name"] for item in block["of"].values()}
+    assert measured == set(registry.plugins("compressor"))
+
+
 def test_parts_of_a_ratio_read_one_table():
     metric = {"estimator": "final", "metric": "loss"}
     error = {"estimator": "operator_error", "operator": "topk", "budget": 0.1}
@@ -180,7 +234,7 @@ def test_the_figure_and_tables_are_made(runs, tmp_path):
     ranks = tables.make("stable_ranks", manifest(), labelled(tmp_path), {})
     assert ranks["tensors"].tolist() == [8, 8, 4, 4]
     with pytest.raises(AnalysisError, match=r"operators\.csv: no such file; run: fewbits measure"):
-        operators.load({"operators": WANTED.model_dump()}, tmp_path / "nowhere")
+        labelled(tmp_path / "nowhere")
 
 
 def test_a_changed_compressor_is_measured_again(monkeypatch):

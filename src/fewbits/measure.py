@@ -8,6 +8,7 @@ gave to its compressor (residual), of one client at one round of one run. Column
     run, round, source, client, layer, shape, kind (linear, conv), numbers, stable_rank    which tensor
     operator, budget (empty: it has a size of its own), compressor, compressor.*           which C
     bits, bits_values, bits_indices, bits_metadata    of the payload, mean over draws
+    bits_expected    of a payload, as C says for this shape, mean over chance; empty where x decides
     error, error_sd, draws    |C(x) - x|^2 / |x|^2, mean and standard deviation over draws (1 where C is not random)
 
 Tensors that are zero or not finite have no rows. No times are measured: the same snapshots give the same bytes.
@@ -35,7 +36,16 @@ from fewbits.studies.runs import flat
 
 CHUNK = 2**24  # numbers that are compressed together: bounds memory
 FACTS = ("run", "round", "source", "client", "layer", "shape", "kind", "numbers", "stable_rank")
-FOUND = ("bits", "bits_values", "bits_indices", "bits_metadata", "error", "error_sd", "draws")
+FOUND = (
+    "bits",
+    "bits_values",
+    "bits_indices",
+    "bits_metadata",
+    "error",
+    "error_sd",
+    "draws",
+    "bits_expected",
+)
 
 
 class Tensor(NamedTuple):
@@ -65,6 +75,8 @@ def measure(
                 text = "x".join(map(str, shape))
                 say(f"{len(members)} tensors of {text}: operator {number + 1} of {len(operators)}")
                 said = time.monotonic()
+            if prod(shape) > (operator.most or prod(shape)):
+                continue
             chosen = [tensors[i] for i in members]
             for i, found in zip(members, _apply(operator, chosen, draws), strict=True):
                 rows[i].append(tensors[i].facts | _columns(operator) | found)
@@ -116,6 +128,8 @@ def _apply(operator, tensors: list[Tensor], draws: int) -> Iterator[dict]:
     shape = tensors[0].x.shape
     compressor = sizes.resolve(operator.full, shape)
     draws = draws if compressor.random else 1
+    expected = compressor.mean_payload(shape)
+    expected = None if expected is None else float(expected.total)
     _check_bytes(operator, compressor, tensors[0], shape)
     at_once = max(1, CHUNK // prod(shape))
     for first in range(0, len(tensors), at_once):
@@ -128,17 +142,17 @@ def _apply(operator, tensors: list[Tensor], draws: int) -> Iterator[dict]:
             parts = (sent.bits.values, sent.bits.indices, sent.bits.metadata)
             bits.append([np.broadcast_to(np.asarray(p, np.float64), len(part)) for p in parts])
             errors.append(_relative_error(sent.value, x))
-        yield from _found(np.array(bits), np.array(errors))
+        yield from _found(np.array(bits), np.array(errors), expected)
 
 
-def _found(bits: np.ndarray, errors: np.ndarray) -> Iterator[dict]:
-    """Rows from bits (draws, 3, tensors) and errors (draws, tensors)."""
+def _found(bits: np.ndarray, errors: np.ndarray, expected: float | None) -> Iterator[dict]:
+    """Rows from bits (draws, 3, tensors), errors (draws, tensors) and the bits that C says beforehand."""
     draws = len(errors)
     spread = errors.std(axis=0, ddof=1) if draws > 1 else np.zeros(errors.shape[1])
     values = bits.mean(axis=0)
     table = np.vstack([values.sum(axis=0), values, errors.mean(axis=0), spread])
     for column in table.T.tolist():
-        yield dict(zip(FOUND, [*column, draws], strict=True))
+        yield dict(zip(FOUND, [*column, draws, expected], strict=True))
 
 
 def _relative_error(value: torch.Tensor, x: torch.Tensor) -> np.ndarray:

@@ -17,6 +17,7 @@ DENSE = 32  # bits of a number in the array that a budget is a share of
 SLACK = 1.001  # a message is as long as asked for up to this factor
 GROUPS = ("model.net", "kind")  # what tensors are told apart by
 KINDS = {"linear": "linear layers", "conv": "convolution kernels"}
+TENSOR = ("run", "round", "source", "client", "layer")
 SOURCES = {"update": "gradient", "residual": "EF21 residual"}
 
 
@@ -38,15 +39,34 @@ def load(study: dict, folder: Path):
     return rows.assign(label=rows["operator"].map(labels).astype(str))
 
 
-def of_runs(runs, rows, fitting: bool = True):
-    """The rows of these runs, with the runs' columns; `fitting`: only messages no longer than their budget."""
+def of_runs(runs, rows):
+    """The rows of these runs, with the runs' columns."""
     chosen = rows.merge(runs, on="run", suffixes=("", "_of_run"))
-    if fitting:
-        longest = SLACK * DENSE * chosen["budget"] * chosen["numbers"]
-        chosen = chosen[~(chosen["bits"] > longest)]
     if chosen.empty:
         raise AnalysisError("operators.csv has no rows of the selected runs")
     return chosen
+
+
+def too_long(rows, budget=None):
+    """Where a message is longer than this share of dense, or than its own budget (it has none: not too long).
+
+    Its length is what C says beforehand: of messages whose length depends on chance, those that came out short are not
+    picked. Where the data decide, it is what was sent.
+    """
+    length = rows["bits_expected"].fillna(rows["bits"])
+    share = rows["budget"] if budget is None else budget
+    return length > SLACK * DENSE * share * rows["numbers"]
+
+
+def on_all(rows, budget=None):
+    """The operators, at the budgets, that were measured on all tensors of `rows` with no message too long.
+
+    A mean over the tensors where an operator happens to be short enough would compare it on other tensors than the rest.
+    """
+    tensors = len(rows.drop_duplicates(list(TENSOR)))
+    each = [rows["operator"], rows["budget"].fillna(0)]
+    good = (~too_long(rows, budget)).groupby(each, observed=True).transform("sum")
+    return rows[good == tensors]
 
 
 def gaussian(bits_per_number):
@@ -73,7 +93,7 @@ class OfTensors(Estimator):
 
     def measure(self, runs, metrics):
         chosen = Selection(grid=self.grid, select=self.select).pick(runs)
-        rows = of_runs(chosen, metrics, fitting=False)
+        rows = of_runs(chosen, metrics)
         rows = rows[rows["source"] == self.source]
         rows = rows[rows["kind"] == self.kind] if self.kind else rows
         if rows.empty:
@@ -99,8 +119,7 @@ class OperatorError(OfTensors):
         own = rows[at & (rows["operator"] == self.operator)]
         if own.empty:
             raise AnalysisError(f"operator {self.operator!r} was not measured at {self.budget}")
-        too_long = own["bits"] > SLACK * DENSE * own["budget"] * own["numbers"]
-        bad = own.loc[too_long, "seed"].unique()  # one undefined value makes its seed's so
+        bad = own.loc[too_long(own), "seed"].unique()  # one undefined value makes its seed's so
         bound = gaussian(own["bits"] / own["numbers"])
         error = own["error"] / (bound if self.relative_to == "gaussian" else 1.0)
         return error.where(~own["seed"].isin(bad))
@@ -118,15 +137,14 @@ def operator_errors(
 ):
     """Mean relative squared error of every operator at one budget, a column for each group of layers and source.
 
-    Operators with a size of their own are there if they are not longer than the budget; an empty cell: the
-    shortest message is longer. The last row is the bound for a Gaussian source.
+    Operators with a size of their own are there if they are not longer than the budget. An empty cell: the
+    shortest message is longer, on one tensor or more, or the operator was left off. The last row is the bound for a
+    Gaussian source.
     """
     import pandas as pd
 
     rows = of_runs(runs, rows)
-    sized = rows["budget"].eq(budget)
-    alone = rows["budget"].isna() & (rows["bits"] <= SLACK * DENSE * budget * rows["numbers"])
-    rows = rows[sized | alone]
+    rows = rows[rows["budget"].isna() | rows["budget"].eq(budget)]
     if operators:
         rows = rows[rows["operator"].isin(operators)]
     columns = {}
@@ -134,23 +152,43 @@ def operator_errors(
         for source, title in SOURCES.items():
             own = inside[inside["source"] == source]
             if len(own):
-                columns[f"{group}: {title}"] = own.groupby("operator", observed=True)[
-                    "error"
-                ].mean()
-    table = pd.DataFrame(columns)
-    labels = rows.drop_duplicates("operator").set_index("operator")["label"].sort_index()
-    table = table.reindex(labels.index).assign(operator=labels)
+                of = on_all(own, budget).groupby("operator", observed=True)
+                columns[f"{group}: {title}"] = of["error"].mean()
+    table = _by_operator(rows, pd.DataFrame(columns))
     bound = dict.fromkeys(columns, gaussian(DENSE * budget)) | {"operator": "Gaussian bound"}
-    table = pd.concat([table, pd.DataFrame([bound])], ignore_index=True)
-    return table[["operator", *columns]]
+    return pd.concat([table, pd.DataFrame([bound])], ignore_index=True)
+
+
+def operator_sizes(runs, rows, source: str = "update", by: list | None = None):
+    """What operators with a size of their own send, in per cent of dense float32, and their relative squared error: means
+    over the tensors of a source, two columns for each group of layers."""
+    import pandas as pd
+
+    if source not in SOURCES:
+        raise AnalysisError(f"source: found {source!r}; allowed: {', '.join(SOURCES)}")
+    rows = of_runs(runs, rows)
+    rows = rows[rows["budget"].isna() & rows["source"].eq(source)]
+    columns = {}
+    for group, inside in groups(rows, by):
+        share = 100 * inside["bits"] / (DENSE * inside["numbers"])
+        each = inside.assign(share=share).groupby("operator", observed=True)
+        columns[f"{group}: sent (%)"] = each["share"].mean()
+        columns[f"{group}: error"] = each["error"].mean()
+    return _by_operator(rows, pd.DataFrame(columns))
+
+
+def _by_operator(rows, table):
+    """The table's rows in the order of the study's operators, those without a number left out, called by their labels."""
+    labels = rows.drop_duplicates("operator").set_index("operator")["label"].sort_index()
+    found = table.reindex(labels.index).dropna(how="all")
+    return found.assign(operator=labels[found.index])[["operator", *table]].reset_index(drop=True)
 
 
 def stable_ranks(runs, rows, by: list | None = None):
     """Least, median and largest stable rank of the layers, by group and source."""
     import pandas as pd
 
-    rows = of_runs(runs, rows, fitting=False)
-    rows = rows.drop_duplicates(["run", "round", "source", "client", "layer"])
+    rows = of_runs(runs, rows).drop_duplicates(list(TENSOR))
     out = []
     for group, inside in groups(rows, by):
         for source, title in SOURCES.items():
@@ -161,7 +199,7 @@ def stable_ranks(runs, rows, by: list | None = None):
     return pd.DataFrame(out)
 
 
-operator_errors.reads = stable_ranks.reads = "operators"
+operator_errors.reads = operator_sizes.reads = stable_ranks.reads = "operators"
 
 
 def groups(rows, by: list | None = None):

@@ -15,7 +15,7 @@ import math
 from fewbits.analysis.errors import AnalysisError, nearest
 from fewbits.analysis.message_table import messages
 from fewbits.analysis.numbers import interval, latex, number
-from fewbits.analysis.operators import operator_errors, stable_ranks
+from fewbits.analysis.operators import operator_errors, operator_sizes, stable_ranks
 from fewbits.analysis.published_table import published_beside
 from fewbits.analysis.selection import at_default
 from fewbits.analysis.style import panel_title
@@ -193,6 +193,7 @@ TABLES = {
     "published_beside": published_beside,
     "summary": summary,
     "operator_errors": operator_errors,
+    "operator_sizes": operator_sizes,
     "stable_ranks": stable_ranks,
 }
 

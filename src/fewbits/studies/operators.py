@@ -13,12 +13,16 @@ from fewbits.studies.schema import Operators, Study
 
 
 class Sized(NamedTuple):
-    """An operator at one budget; None where it has a size of its own, or none."""
+    """An operator at one budget; None where it has a size of its own, or none.
+
+    most: it is left off layers of more numbers; None: off none.
+    """
 
     name: str
     label: str
     block: dict
     budget: float | None
+    most: int | None = None
 
     @property
     def full(self) -> dict:
@@ -32,7 +36,7 @@ def sized(operators: Operators) -> list[Sized]:
     for name, operator in operators.of.items():
         block = operator.compressor
         budgets = operators.budgets if _takes_budget(block) else [None]
-        out += [Sized(name, operator.label, block, budget) for budget in budgets]
+        out += [Sized(name, operator.label, block, budget, operator.most) for budget in budgets]
     return out
 
 

@@ -152,6 +152,10 @@ class Operator(Model):
 
     label: Text
     compressor: Options
+    most: Annotated[
+        int | None,
+        Field(ge=1, description="layers of more numbers are left out, where it takes too long"),
+    ] = None
 
 
 class Operators(Model):

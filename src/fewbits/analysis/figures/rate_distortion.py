@@ -16,8 +16,8 @@ class RateDistortion:
     """Relative squared error against bits a number, both logarithmic: a column of panels for each group of layers, a row
     for what was compressed.
 
-    A point is the median over tensors, its bar their quartiles; a line joins the budgets of one operator. Messages longer than their
-    budget are left out. The dotted line is 2^(-2R), which no code for white Gaussian numbers beats.
+    A point is the median over tensors, its bar their quartiles; a line joins the budgets of one operator. Operators are left out at
+    a budget that one of their messages exceeds. The dotted line is 2^(-2R), which no code for white Gaussian numbers beats.
     """
 
     name: ClassVar[str] = "rate_distortion"
@@ -47,7 +47,8 @@ class RateDistortion:
             for axis, (source, what) in zip(
                 axes[:, column], operators.SOURCES.items(), strict=True
             ):
-                self._panel(axis, inside[inside["source"] == source], looks, labels)
+                own = operators.on_all(inside[inside["source"] == source])
+                self._panel(axis, own, looks, labels)
                 if column == 0:
                     axis.set_ylabel(f"{what}:\nrelative squared error")
             axes[0][column].set_title(title, loc="left")
