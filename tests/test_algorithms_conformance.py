@@ -97,13 +97,13 @@ def test_state_has_the_lane_first_and_keeps_its_types(spec, name):
 class SinglePrecision:
     """An objective as networks have it: one flat float32 vector of several layers, no constants known."""
 
-    smoothness, precision = None, "float32"
+    smoothness, precision, statistics = None, "float32", None
 
     def __init__(self, inner, layers):
         self.inner, self.clients, self.sizes = inner, inner.clients, inner.sizes
         self.shape, self.layers = inner.shape, layers
 
-    def gradients(self, x, cohort=None, rows=None):
+    def gradients(self, x, cohort=None, rows=None, statistics=None):
         return self.inner.gradients(x.double(), cohort, rows).float()
 
     def start(self, dataset, seed):

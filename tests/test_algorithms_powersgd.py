@@ -19,14 +19,14 @@ NET = (Layer("w", (6, 4)), Layer("b", (6,)))
 class Reshaped:
     """An objective whose vector has named layers, and whose clients may be replaced by their mean."""
 
-    precision, at_once = "float64", 1
+    precision, at_once, statistics = "float64", 1, None
 
     def __init__(self, inner, layers, pooled=False):
         self.inner, self.layers, self.shape = inner, layers, inner.shape
         self.pooled, self.clients = pooled, 1 if pooled else inner.clients
         self.sizes, self.smoothness = inner.sizes[: self.clients], inner.smoothness
 
-    def gradients(self, x, cohort=None, rows=None):
+    def gradients(self, x, cohort=None, rows=None, statistics=None):
         found = self.inner.gradients(x)
         return found.mean(dim=1, keepdim=True) if self.pooled else found
 
@@ -107,7 +107,7 @@ def test_a_zero_gradient_and_a_zero_start_matrix_do_no_harm(spec):
     problem = method(spec, rank=2)
 
     class Flat(Reshaped):
-        def gradients(self, x, cohort=None, rows=None):
+        def gradients(self, x, cohort=None, rows=None, statistics=None):
             return torch.zeros(len(x), self.clients, 30, dtype=x.dtype)
 
     problem = replace(problem, objective=Flat(problem.objective.inner, ONE))

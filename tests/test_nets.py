@@ -132,7 +132,7 @@ def test_a_start_depends_on_its_stream_alone():
     assert not torch.equal(first, start("start", "digits", 1))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet18", "mobilenet_v2", "vgg11"])
+@pytest.mark.parametrize("name", ["digits_cnn", "resnet8", "resnet18", "mobilenet_v2", "vgg11"])
 def test_group_norm_keeps_rows_apart(name):
     """No running statistics, and a row's output does not depend on its batch."""
     net = nets.build(name, CIFAR, 10, STREAM, norm="group")

@@ -22,6 +22,7 @@ from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
 from fewbits.federation.sampling import everyone
 from fewbits.federation.server.base import Server
+from fewbits.federation.statistics import Statistics
 from fewbits.lazy import torch
 
 State = "dict[str, torch.Tensor]"  # each with the lane as its first dimension; "x" is the model
@@ -35,6 +36,7 @@ class Round:
     (lanes, m) increasing, None for everyone. keys: the lanes' random streams in this round, (lanes,) uint64.
     number: of the round, from 1. memory: what the server's optimiser keeps, brought up to date by `descend`.
     seen: where a snapshot is taken (federation/snapshots.py), what was asked for and what was compressed.
+    statistics: what batch normalisation keeps; `updates` moves it.
     """
 
     objective: Objective
@@ -47,6 +49,7 @@ class Round:
     server: Server = field(default_factory=Server)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     seen: dict[str, torch.Tensor] | None = None
+    statistics: Statistics | None = None
 
     def updates(self, x: torch.Tensor, correction: torch.Tensor | None = None) -> torch.Tensor:
         """What each client of the cohort wants to send, from the model x: (lanes, cohort, *shape).
@@ -55,8 +58,10 @@ class Round:
         of the model by local work. Called twice in a round, it takes the same sample. correction (lanes, cohort,
         *shape): what a client adds to every gradient that it takes.
         """
+        clients = self.objective.clients if self.cohort is None else self.cohort.shape[1]
+        held = None if self.statistics is None else self.statistics.of(clients)
         made = self.local.updates(
-            self.objective, x, self.cohort, self.keys, self.number, correction
+            self.objective, x, self.cohort, self.keys, self.number, correction, held
         )
         return self._see("update", made)
 

@@ -22,6 +22,7 @@ from fewbits.federation.sampling import everyone
 from fewbits.federation.selection.base import Selection
 from fewbits.federation.server.base import Server
 from fewbits.federation.snapshots import Snapshots
+from fewbits.federation.statistics import KEY, initial, of_round
 from fewbits.lazy import torch
 
 ROUND = rng.stream("round")
@@ -48,7 +49,7 @@ class Setting:
         memory = {k.removeprefix(KEPT): v for k, v in batch.state.items() if k.startswith(KEPT)}
         return Round(
             self.objective, self.network, batch.step, cohort, self.local, _round_keys(batch),
-            batch.round, self.server, memory,
+            batch.round, self.server, memory, statistics=of_round(batch.state, self.network),
         )  # fmt: skip
 
     def seconds(self, batch: Batch, run: Round) -> torch.Tensor:
@@ -146,7 +147,7 @@ def start(
     points = torch.from_numpy(x)
     steps = torch.from_numpy(step).reshape(len(names), *[1] * (x.ndim - 1)).to(points.dtype)
     counters = torch.zeros(len(names), len(COUNTERS), dtype=torch.float64)
-    batch = Batch(names, keys, steps, {}, counters)
+    batch = Batch(names, keys, steps, initial(setting.objective, len(names)), counters)
     opened = setting.open(batch, None)
     opened.memory.update(setting.server.initial(points))
     _update(batch, setting, opened, setting.algorithm.initial_state(points, opened))
@@ -176,8 +177,10 @@ def run(batch: Batch, setting: Setting, schedule: Schedule, observer: Observer) 
 
 
 def _update(batch: Batch, setting: Setting, opened: Round, state: State) -> None:
-    """What the round left: the method's state, the server's memory, the time."""
+    """What the round left: the method's state, the server's memory, running statistics, the time."""
     state = state | {KEPT + key: value for key, value in opened.memory.items()}
+    if opened.statistics is not None:
+        state[KEY] = opened.statistics.averaged(opened.weighted_mean)
     if setting.clock is not None:
         before = batch.state.get("seconds", 0.0)
         state["seconds"] = before + setting.seconds(batch, opened)
@@ -200,7 +203,7 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
         "round": torch.full_like(values, batch.round),
         "bits_up": values + indices + metadata,
         **dict(zip(COUNTERS, (values, indices, metadata, down), strict=True)),
-        **setting.objective.measure(x),
+        **setting.objective.measure(x, batch.state.get(KEY)),
         "step_sq": square(x - (x if before is None else before)),
     }
     if "g_i" in batch.state and "grad_sq" in metrics:  # EF21's G: mean_i |g_i - grad f_i|^2

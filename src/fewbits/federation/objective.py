@@ -50,21 +50,26 @@ class Objective(Protocol):
     precision: str  # "float32" or "float64", of all its numbers
     at_once: int  # clients whose local work is best done in one computation
     smoothness: Smoothness | None  # None: not known
+    statistics: np.ndarray | None  # (S,) running statistics to begin with, None where it keeps none
 
-    def gradients(self, x, cohort=None, rows=None) -> torch.Tensor:
+    def gradients(self, x, cohort=None, rows=None, statistics=None) -> torch.Tensor:
         """Gradients of the cohort's f_i at the same model: x (lanes, *shape) -> (lanes, m, *shape).
 
         cohort: (lanes, m) client numbers, None for all. rows: `sampling.Rows` to use of each, None for all.
+        statistics: (lanes, m, S), moved in place by what the rows show; None: not kept.
         """
 
-    def client_gradients(self, y, who, positions, weights) -> torch.Tensor:
+    def client_gradients(self, y, who, positions, weights, statistics=None) -> torch.Tensor:
         """Gradients of some clients at models of their own, on some of their rows: y (m, *shape) -> the same.
 
-        who: (m,) client numbers; positions, weights: (m, B) as of `sampling.Rows`.
+        who: (m,) client numbers; positions, weights: (m, B) as of `sampling.Rows`; statistics: (m, S), as above.
         """
 
-    def measure(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What to record at each lane's model, each (lanes,): `loss` first, `grad_sq` where it is known, ..."""
+    def measure(self, x, statistics=None) -> dict[str, torch.Tensor]:
+        """What to record at each lane's model, each (lanes,): `loss` first, `grad_sq` where it is known, ...
+
+        statistics (lanes, S): the running ones, used in place of those of the rows.
+        """
 
     def start(self, dataset: str, seed: int) -> np.ndarray:
         """A starting point of `shape`, in the precision that the model computes in."""

@@ -30,6 +30,7 @@ class LinearObjective:
     curvature: float
     penalty_curvature: float = 0.0
     precision = "float64"
+    statistics = None
     at_once = 64
 
     def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]], init: str, init_scale: float):
@@ -62,7 +63,7 @@ class LinearObjective:
         """Derivative of the loss by a'x, row by row."""
         raise NotImplementedError
 
-    def gradients(self, x, cohort=None, rows=None):
+    def gradients(self, x, cohort=None, rows=None, statistics=None):
         if rows is not None:
             return self._sampled(x, cohort, rows)
         if x is not self._seen:  # the round and the evaluation after it ask for the same model
@@ -72,7 +73,7 @@ class LinearObjective:
             return self._gradients
         return self._gradients[torch.arange(len(x))[:, None], cohort]
 
-    def measure(self, x):
+    def measure(self, x, statistics=None):
         gradient = self.gradients(x).mean(dim=1)
         return {"loss": self.loss(x), "grad_sq": square(gradient), **self.metrics(x)}
 
@@ -121,7 +122,7 @@ class LinearObjective:
         """The PL constant of f, where one is known. `eigenvalues` of mean_i A_i'A_i/N_i, increasing."""
         return None
 
-    def client_gradients(self, y, who, positions, weights):
+    def client_gradients(self, y, who, positions, weights, statistics=None):
         """Each client's gradient at its own model, on some of its rows: y (m, d) -> (m, d).
 
         who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`.

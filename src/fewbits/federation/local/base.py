@@ -35,11 +35,13 @@ class Local:
         keys: np.ndarray,
         round: int = 1,
         correction: torch.Tensor | None = None,
+        statistics: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """x (lanes, *shape) -> (lanes, cohort, *shape).
 
         `keys` (lanes,) uint64 are the lanes' streams in this round; all randomness comes from them. correction (lanes,
-        cohort, *shape): what each client adds to every gradient that it takes.
+        cohort, *shape): what each client adds to every gradient that it takes. statistics (lanes, cohort, S): the clients'
+        running statistics, moved in place (federation/statistics.py).
         """
         raise NotImplementedError
 

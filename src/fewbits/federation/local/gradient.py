@@ -23,12 +23,12 @@ class Gradient(Local):
 
     batch: Annotated[int, Field(ge=1)] | None = None
 
-    def updates(self, objective, x, cohort, keys, round=1, correction=None):
+    def updates(self, objective, x, cohort, keys, round=1, correction=None, statistics=None):
         rows = None
         if self.batch is not None:
             who = sampling.everyone(x, objective) if cohort is None else cohort
             rows = sampling.batches(keys, who, objective.sizes, self.batch)
-        found = objective.gradients(x, cohort, rows)
+        found = objective.gradients(x, cohort, rows, statistics)
         return found if correction is None else found + correction
 
     def work(self, sizes):

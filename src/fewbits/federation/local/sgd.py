@@ -44,10 +44,12 @@ class LocalSGD(Local):
             return "local work needs one of epochs and steps"
         return None
 
-    def updates(self, objective, x, cohort, keys, round=1, correction=None):
+    def updates(self, objective, x, cohort, keys, round=1, correction=None, statistics=None):
         who = sampling.everyone(x, objective) if cohort is None else cohort
-        corrections = [None] * len(x) if correction is None else correction
-        lanes = zip(x, who.numpy(), keys, corrections, strict=True)
+        none = [None] * len(x)
+        corrections = none if correction is None else correction
+        held = none if statistics is None else statistics
+        lanes = zip(x, who.numpy(), keys, corrections, held, strict=True)
         step = self._step(round)
         return torch.stack([self._lane(objective, step, *lane) for lane in lanes])
 
@@ -63,7 +65,9 @@ class LocalSGD(Local):
     def _step(self, round: int) -> float:
         return self.step * self.decay ** (round - 1)
 
-    def _lane(self, objective, step: float, x, who: np.ndarray, key, correction) -> torch.Tensor:
+    def _lane(
+        self, objective, step: float, x, who: np.ndarray, key, correction, statistics
+    ) -> torch.Tensor:
         """x - y of every client of one lane: (*shape) -> (m, *shape)."""
         streams = rng.fold(rng.fold(key, WORK), who)
         plans = [
@@ -75,11 +79,14 @@ class LocalSGD(Local):
         for first in range(0, len(order), objective.at_once):
             group = order[first : first + objective.at_once]
             extra = None if correction is None else correction[group]
+            held = None if statistics is None else statistics[group]
             chosen = [plans[i] for i in group]
-            out[group] = x - self._end(objective, step, x, who[group], chosen, extra)
+            out[group] = x - self._end(objective, step, x, who[group], chosen, extra, held)
+            if statistics is not None:
+                statistics[group] = held
         return out
 
-    def _end(self, objective, step, x, who, plans, correction) -> torch.Tensor:
+    def _end(self, objective, step, x, who, plans, correction, statistics) -> torch.Tensor:
         """The models that clients end with, those with most steps first."""
         y = x.repeat(len(who), *[1] * x.dim())
         velocity = torch.zeros_like(y) if self.momentum else None
@@ -88,7 +95,8 @@ class LocalSGD(Local):
             active = int((counts > number).sum())
             places, weights = _batch(plans[:active], number)
             going = y[:active]
-            change = objective.client_gradients(going, who[:active], places, weights)
+            held = None if statistics is None else statistics[:active]
+            change = objective.client_gradients(going, who[:active], places, weights, held)
             if correction is not None:
                 change = change + correction[:active]
             if self.proximal:

@@ -26,24 +26,30 @@ def qsfl_cnn(shape, classes):
     return _two_convolutions(shape, classes, channels=(16, 32), kernel=5, pools=2, hidden=None)
 
 
-def digits_cnn(shape, classes, bias: bool = True):
+def digits_cnn(shape, classes, bias: bool = True, norm: Norm = "none", groups: Groups = 2):
     """A small network of ours for 8 x 8 digits: 38,282 parameters.
 
     3x3 convolutions of 16 and 32 channels with ReLU, one 2x2 max pooling, then 64 ReLUs; its layers of
-    32x16x3x3 and 64x512 are large enough for low-rank compressors to matter. `bias=False` leaves all biases out.
+    32x16x3x3 and 64x512 are large enough for low-rank compressors to matter. `bias=False` leaves all biases out;
+    `norm`: "none", "batch" or "group" (`groups` groups) after every convolution.
     """
-    return _two_convolutions(shape, classes, (16, 32), kernel=3, pools=1, hidden=64, bias=bias)
+    normed = {"norm": norm, "groups": groups}
+    return _two_convolutions(shape, classes, (16, 32), 3, 1, hidden=64, bias=bias, **normed)
 
 
-def _two_convolutions(shape, classes, channels, kernel, pools, hidden, bias=True):
+def _two_convolutions(
+    shape, classes, channels, kernel, pools, hidden, bias=True, norm="none", groups=2
+):
     """Two convolutions with "same" padding and ReLU, `pools` of them (the last ones) followed by pooling."""
-    from fewbits.models.nets.layers import Classifier
+    from fewbits.models.nets.layers import Classifier, normalised
 
-    nn = torch.nn
+    nn, layer_norm = torch.nn, normalised(norm, groups)
     inputs, height, width = shape
     layers = []
     for i, outputs in enumerate(channels):
-        layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias), nn.ReLU()]
+        layers.append(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias))
+        layers += [] if norm == "none" else [layer_norm(outputs)]
+        layers.append(nn.ReLU())
         if i >= len(channels) - pools:
             layers.append(nn.MaxPool2d(2))
             height, width = height // 2, width // 2

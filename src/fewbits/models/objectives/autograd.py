@@ -12,7 +12,7 @@ from fewbits.models.objectives.base import CHUNK, Batch, NetworkObjective
 class AutogradObjective(NetworkObjective):
     """The general form."""
 
-    def together(self, x, batch: Batch):
+    def together(self, x, batch: Batch, statistics=None):
         weights = torch.from_numpy(batch.weights).to(self.dtype)
         losses, gradients = (
             x.new_zeros(len(batch.bounds) - 1),
@@ -21,35 +21,47 @@ class AutogradObjective(NetworkObjective):
         for i in range(len(losses)):
             for first in range(batch.bounds[i], batch.bounds[i + 1], CHUNK):
                 part = slice(first, min(first + CHUNK, batch.bounds[i + 1]))
-                loss, gradient = self._backward(x, batch.rows[part], weights[part])
+                own = None if statistics is None else statistics[i]
+                loss, gradient = self._backward(x, batch.rows[part], weights[part], own)
                 losses[i] += loss
                 gradients[i] += gradient
         return losses, gradients
 
-    def apart(self, y, rows, weights):
+    def apart(self, y, rows, weights, statistics=None):
+        used = (weights > 0).numpy()  # rows that only fill up would count in batch normalisation
         return torch.stack(
             [
-                self._backward(point.clone(), r, w)[1]
-                for point, r, w in zip(y, rows, weights, strict=True)
+                self._backward(
+                    point.clone(),
+                    rows[i][used[i]],
+                    weights[i][used[i]],
+                    None if statistics is None else statistics[i],
+                )[1]
+                for i, point in enumerate(y)
             ]
         )
 
     @torch.no_grad()
-    def logits(self, x, inputs):
-        return self._forward(self.views(x), inputs)
+    def logits(self, x, inputs, statistics=None):
+        return self._forward(self.views(x), inputs, statistics)
 
-    def _forward(self, parameters, inputs):
-        names = [layer.name for layer in self.layers]
-        return functional_call(self.net, dict(zip(names, parameters, strict=True)), (inputs,))
+    def _forward(self, parameters, inputs, statistics=None):
+        """Logits; what batch normalisation keeps is moved in place where the network trains."""
+        named = {layer.name: value for layer, value in zip(self.layers, parameters, strict=True)}
+        if statistics is not None:
+            named |= self.running(statistics)
+        return functional_call(self.net, named, (inputs,))
 
-    def _backward(self, x, rows, weights):
+    def _backward(self, x, rows, weights, statistics=None):
         """The weighted loss of some rows and its gradient: (), (D,).
 
         By layer, not by the flat vector: of every view of that, autograd would make a zero vector as long as the whole.
         """
         parameters = [view.detach().requires_grad_() for view in self.views(x)]
         losses = cross_entropy(
-            self._forward(parameters, self.inputs(rows)), self.targets(rows), reduction="none"
+            self._forward(parameters, self.inputs(rows), statistics),
+            self.targets(rows),
+            reduction="none",
         )
         if losses.dim() > 1:  # of a sequence, the mean over what there is to predict
             losses = losses.sum(dim=1) / (self.targets(rows) >= 0).sum(dim=1)

@@ -13,7 +13,7 @@ import torch
 
 from fewbits.datasets.base import Arrays
 from fewbits.federation.objective import Layer, square
-from fewbits.federation.sampling import Rows
+from fewbits.federation.sampling import Rows, everyone
 from fewbits.models import nets
 
 CHUNK = 4096  # rows that are worked on together: bounds memory
@@ -33,9 +33,12 @@ class Batch(NamedTuple):
 class NetworkObjective:
     """Holds the data and the layout of the flat vector. A subclass computes:
 
-    together(x, batch)        every client's loss and gradient at one model: (m,), (m, D)
-    apart(y, rows, weights)   each client's gradient at its own model: y (m, D), rows and weights (m, B)
-    logits(x, rows)           of the network at x (D,)
+    together(x, batch, statistics)       every client's loss and gradient at one model: (m,), (m, D)
+    apart(y, rows, weights, statistics)  each client's gradient at its own model: y (m, D), rows and weights (m, B)
+    logits(x, rows, statistics)          of the network at x (D,)
+
+    Batch normalisation takes mean and variance from the rows of a gradient and moves the client's running statistics
+    (m, S) in place, as torch's does (in pieces of CHUNK rows, where there are more); `measure` normalises by the running ones.
     """
 
     smoothness = None
@@ -52,6 +55,8 @@ class NetworkObjective:
         self.layers = tuple(Layer(name, tuple(p.shape)) for name, p in named.items())
         self.bounds = np.cumsum([0] + [p.numel() for p in named.values()])
         self.shape = (int(self.bounds[-1]),)
+        self._kept = {n: b for n, b in self.net.named_buffers() if b.is_floating_point()}
+        self.statistics = torch.cat([*self._kept.values()]).numpy() if self._kept else None
         self._x = torch.from_numpy(data.x)
         self._y = torch.from_numpy(data.y)
         self._everyone = self._batch(parts, [np.full(n, 1 / n) for n in self.sizes])
@@ -62,43 +67,50 @@ class NetworkObjective:
         flat = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
         return flat.to(self.dtype).numpy()
 
-    def gradients(self, x, cohort=None, rows: Rows | None = None):
-        if cohort is None and rows is None:
+    def gradients(self, x, cohort=None, rows: Rows | None = None, statistics=None):
+        if cohort is None and rows is None and self.statistics is None:
             return self._at(x)[1]
-        out = x.new_empty(len(x), rows.positions.shape[1] if rows else cohort.shape[1], *self.shape)
-        for lane in range(len(x)):
-            who = np.arange(self.clients) if cohort is None else cohort[lane].numpy()
-            out[lane] = self._regular(
-                *self.together(x[lane].clone(), self._of(who, rows, lane)), x[lane]
-            )
+        cohorts = (everyone(x, self) if cohort is None else cohort).numpy()
+        out = x.new_empty(*cohorts.shape, *self.shape)
+        for lane, who in enumerate(cohorts):
+            held = None if statistics is None else statistics[lane]
+            found = self.together(x[lane].clone(), self._of(who, rows, lane), held)[1]
+            out[lane] = self._regular(found, x[lane])
         return out
 
     def client_gradients(
-        self, y: torch.Tensor, who: np.ndarray, positions, weights
+        self, y: torch.Tensor, who: np.ndarray, positions, weights, statistics=None
     ) -> torch.Tensor:
         """Each client's gradient at its own model, on some of its rows: y (m, D) -> (m, D).
 
-        who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`.
+        who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`; statistics (m, S).
         """
         rows = np.stack([self.parts[i][place] for i, place in zip(who, positions, strict=True)])
-        found = self.apart(y, rows, torch.from_numpy(weights).to(self.dtype))
+        found = self.apart(y, rows, torch.from_numpy(weights).to(self.dtype), statistics)
         return found + self.model.weight_decay * y if self.model.weight_decay else found
 
-    def measure(self, x):
+    def measure(self, x, statistics=None):
+        if self.statistics is not None and statistics is None:
+            raise ValueError(f"{self.model.net}: its running statistics are needed to measure it")
+        self.net.eval()
+        held = [None] * len(x) if statistics is None else statistics
         metrics = {}
         if self.model.train_metrics:
-            losses, gradients = self._at(x)
+            losses, gradients = self._at(x, statistics)
             metrics = {"loss": losses.mean(dim=1), "grad_sq": square(gradients.mean(dim=1))}
         if self.model.client_metrics:
-            found = torch.stack([self._own_accuracy(point.clone()) for point in x])
+            found = torch.stack(
+                [self._own_accuracy(p.clone(), s) for p, s in zip(x, held, strict=True)]
+            )
             worst = found.sort(dim=1).values[:, : -(-self.clients // 10)]
             metrics |= {
                 "client_accuracy": found.mean(dim=1),
                 "client_accuracy_low": worst.mean(dim=1),
             }
         if self.data.test_x is not None:
-            tests = [self._test(point.clone()) for point in x]
+            tests = [self._test(p.clone(), s) for p, s in zip(x, held, strict=True)]
             metrics |= dict(zip(("test_loss", "test_accuracy"), torch.tensor(tests).T, strict=True))
+        self.net.train()
         return metrics
 
     def inputs(
@@ -123,19 +135,20 @@ class NetworkObjective:
             self.model.net, self.source.shape, self.source.classes, stream, **self.model.parameters
         ).to(self.dtype)
 
-    def _at(self, x):
+    def _at(self, x, statistics=None):
         """Losses (lanes, clients) and gradients (lanes, clients, D) on all rows; remembered for the same x."""
-        if x is not self._seen:
+        if x is not self._seen or statistics is not None:
             losses = x.new_empty(len(x), self.clients)
             gradients = x.new_empty(len(x), self.clients, *self.shape)
             for lane, point in enumerate(x):
-                found, gradient = self.together(point.clone(), self._everyone)
-                gradients[lane] = self._regular(found, gradient, point)
+                held = None if statistics is None else statistics[lane].expand(self.clients, -1)
+                found, gradient = self.together(point.clone(), self._everyone, held)
+                gradients[lane] = self._regular(gradient, point)
                 losses[lane] = found + self.model.weight_decay / 2 * (point @ point)
             self._seen, self._found = x, (losses, gradients)
         return self._found
 
-    def _regular(self, losses, gradients, x):
+    def _regular(self, gradients, x):
         return gradients + self.model.weight_decay * x if self.model.weight_decay else gradients
 
     def _of(self, who: np.ndarray, rows: Rows | None, lane: int) -> Batch:
@@ -152,29 +165,34 @@ class NetworkObjective:
         bounds = np.cumsum([0] + [len(part) for part in rows])
         return Batch(np.concatenate(rows), np.concatenate(weights), bounds)
 
-    def _test(self, x: torch.Tensor) -> tuple[float, float]:
+    def _test(self, x: torch.Tensor, statistics) -> tuple[float, float]:
         """Mean loss and accuracy on the test part."""
         source, y = torch.from_numpy(self.data.test_x), torch.from_numpy(self.data.test_y)
         total = right = count = 0
         for first in range(0, len(y), CHUNK):
             rows = torch.arange(first, min(first + CHUNK, len(y)))
-            logits, wanted = self.logits(x, self.inputs(rows, source)), y[rows]
+            logits, wanted = self.logits(x, self.inputs(rows, source), statistics), y[rows]
             total += float(torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"))
             right += int((logits.argmax(dim=1) == wanted).sum())
             count += int((wanted >= 0).sum())
         return total / count, right / count
 
-    def _own_accuracy(self, x: torch.Tensor) -> torch.Tensor:
+    def _own_accuracy(self, x: torch.Tensor, statistics) -> torch.Tensor:
         """Accuracy on each client's rows: (clients,) float64."""
         right, there = [], []
         for rows in torch.from_numpy(self._everyone.rows).split(CHUNK):
             wanted = self.targets(rows)
-            hit = self.logits(x, self.inputs(rows)).argmax(dim=1) == wanted
+            hit = self.logits(x, self.inputs(rows), statistics).argmax(dim=1) == wanted
             right.append(hit.reshape(len(rows), -1).sum(dim=1))
             there.append((wanted >= 0).reshape(len(rows), -1).sum(dim=1))
         sizes = self.sizes.tolist()
         sums = [[part.sum() for part in torch.cat(each).split(sizes)] for each in (right, there)]
         return torch.tensor(sums[0], dtype=torch.float64) / torch.tensor(sums[1])
+
+    def running(self, statistics: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The vectors inside running statistics (S,), by name; a fixed momentum needs no counters."""
+        sizes = [len(vector) for vector in self._kept.values()]
+        return dict(zip(self._kept, statistics.split(sizes), strict=True))
 
     def views(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The parameters inside flat vectors: (*batch, D) -> one (*batch, *its shape) a layer."""

@@ -38,7 +38,7 @@ class StackObjective(NetworkObjective):
         self.biased = self.net.head.bias is not None
         self.tanh = bool(activations) and isinstance(activations[0], nn.Tanh)
 
-    def together(self, x, batch: Batch):
+    def together(self, x, batch: Batch, statistics=None):
         weights = torch.from_numpy(batch.weights).to(self.dtype)
         layers = self._pairs(x)
         values, delta, losses = self._forward(layers, self._rows(batch.rows), batch.rows, weights)
@@ -55,7 +55,7 @@ class StackObjective(NetworkObjective):
                 delta = self._through(delta @ layers[number][0], values[number])
         return torch.stack([(losses * weights)[a:b].sum() for a, b in clients]), gradients
 
-    def apart(self, y, rows, weights):
+    def apart(self, y, rows, weights, statistics=None):
         layers = self._pairs(y)
         values, delta, _ = self._forward(layers, self._rows(rows), rows, weights)
         gradients = y.new_empty(y.shape)
@@ -69,7 +69,7 @@ class StackObjective(NetworkObjective):
                 delta = self._through(torch.bmm(delta, layers[number][0]), values[number])
         return gradients
 
-    def logits(self, x, inputs):
+    def logits(self, x, inputs, statistics=None):
         return self._values(self._pairs(x), inputs.flatten(1))[-1]
 
     def _places(self, number: int) -> tuple[slice, slice | None]:
