@@ -57,17 +57,17 @@ def test_stopped_and_resumed_ends_in_the_same_bytes(spec, tmp_path, monkeypatch,
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = sweep(spec, name)
     run(tmp_path / "whole", **specs)
-    recorded = train._Desk.recorded
+    recorded = train.Desk.recorded
 
     def interrupt(desk, batch):
         recorded(desk, batch)
         if batch.round == 25:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train._Desk, "recorded", interrupt)
+    monkeypatch.setattr(train.Desk, "recorded", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train._Desk, "recorded", recorded)
+    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
 

@@ -169,17 +169,17 @@ def test_same_bytes_in_company_and_after_a_stop(digits, tmp_path, monkeypatch, c
     run(tmp_path / "alone", a=chosen)
     alone, company = result_bytes(tmp_path / "alone"), result_bytes(tmp_path / "together")
     assert all(company[path] == content for path, content in alone.items())
-    recorded = train._Desk.recorded
+    recorded = train.Desk.recorded
 
     def interrupt(desk, batch):
         recorded(desk, batch)
         if batch.round == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train._Desk, "recorded", interrupt)
+    monkeypatch.setattr(train.Desk, "recorded", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", **lanes)
-    monkeypatch.setattr(train._Desk, "recorded", recorded)
+    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "stopped", **lanes)
     assert result_bytes(tmp_path / "stopped") == company
 

@@ -84,7 +84,7 @@ def test_interrupted_anywhere_keeps_the_same_snapshots(network, tmp_path, monkey
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = {f"s{seed}": vary(network, seed=seed) for seed in (0, 1)}
     run(tmp_path / "whole", **specs)
-    recorded = train._Desk.recorded
+    recorded = train.Desk.recorded
     for stop_at in (15, 30):
 
         def interrupt(desk, batch, at=stop_at):
@@ -92,10 +92,10 @@ def test_interrupted_anywhere_keeps_the_same_snapshots(network, tmp_path, monkey
             if batch.round == at:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(train._Desk, "recorded", interrupt)
+        monkeypatch.setattr(train.Desk, "recorded", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train._Desk, "recorded", recorded)
+    monkeypatch.setattr(train.Desk, "recorded", recorded)
     lost = tmp_path / "broken" / network["study"] / "s1" / "snapshots" / "20.npz"
     lost.unlink()  # behind the checkpoint's back: that lane starts again
     run(tmp_path / "broken", **specs)

@@ -47,7 +47,7 @@ def test_interrupted_anywhere_ends_in_the_same_bytes(spec, tmp_path, monkeypatch
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = sweep(vary(spec, record_every=10))
     run(tmp_path / "whole", **specs)
-    recorded = train._Desk.recorded
+    recorded = train.Desk.recorded
 
     for stop_at in (30, 40, 120, 250):
 
@@ -56,10 +56,10 @@ def test_interrupted_anywhere_ends_in_the_same_bytes(spec, tmp_path, monkeypatch
             if batch.round == at:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(train._Desk, "recorded", interrupt)
+        monkeypatch.setattr(train.Desk, "recorded", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "broken", **specs)
-        monkeypatch.setattr(train._Desk, "recorded", recorded)
+        monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
     rounds = [json.loads(line) for line in journal_lines(tmp_path / "broken", "x1-s0")]
@@ -75,7 +75,7 @@ def test_interrupted_between_the_last_row_and_the_ends(spec, tmp_path, monkeypat
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = sweep(vary(spec, rounds=45, record_every=10))
     run(tmp_path / "whole", **specs)
-    ended, calls = train._Desk.ended, []
+    ended, calls = train.Desk.ended, []
 
     def interrupt(desk, *args):
         calls.append(args[0])
@@ -83,10 +83,10 @@ def test_interrupted_between_the_last_row_and_the_ends(spec, tmp_path, monkeypat
             raise KeyboardInterrupt
         ended(desk, *args)
 
-    monkeypatch.setattr(train._Desk, "ended", interrupt)
+    monkeypatch.setattr(train.Desk, "ended", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train._Desk, "ended", ended)
+    monkeypatch.setattr(train.Desk, "ended", ended)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
 
@@ -134,17 +134,17 @@ def test_another_spec_in_the_same_folder_does_not_take_the_old_checkpoint(
 ):
     """A run by hand is named after its folder, whatever its spec."""
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
-    recorded = train._Desk.recorded
+    recorded = train.Desk.recorded
 
     def interrupt(desk, batch):
         recorded(desk, batch)
         if batch.round == 20:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train._Desk, "recorded", interrupt)
+    monkeypatch.setattr(train.Desk, "recorded", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train.train_one(spec, tmp_path / "first" / "out", say=lambda line: None)
-    monkeypatch.setattr(train._Desk, "recorded", recorded)
+    monkeypatch.setattr(train.Desk, "recorded", recorded)
     other = vary(spec, compressor={"k": 4}, seed=7)
     for folder in ("first", "second"):
         train.train_one(other, tmp_path / folder / "out", say=lambda line: None)

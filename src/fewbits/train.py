@@ -122,31 +122,31 @@ def _train_batch(runs: dict[str, dict], places: Places, say: Say, resume: bool) 
     code = fingerprint.of_run(first)
     state = places.state(first) / f"{digest(canonical(runs))}.npz"
     state.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(state.with_suffix(".lock"), say):
+    with only_one(state.with_suffix(".lock"), say):
         waiting = {n: s for n, s in runs.items() if not is_done(places.run(s, n), s, code)}
         if not waiting:
             return 0
         torch.set_num_threads(1)  # the number of threads changes the digits
         problem = assemble.problem(
-            first, *_data(first, places, places.partitions.get(next(iter(runs))))
+            first, *data_of(first, places, places.partitions.get(next(iter(runs))))
         )
         if doubt := problem.doubt():
             say(f"warning: study {first['study']}: compressor.name: found {doubt}")
         schedule = assemble.schedule(first)
         saved = checkpoint.load(state, code) if resume else None
 
-        def has_snapshots(name: str, last: int) -> bool:
-            return _has_snapshots(places.run(first, name), schedule.snapshots.rounds, last)
+        def snapshots_kept(name: str, last: int) -> bool:
+            return has_snapshots(places.run(first, name), schedule.snapshots.rounds, last)
 
-        for batch in _pieces(waiting, problem, saved, has_snapshots):
+        for batch in _pieces(waiting, problem, saved, snapshots_kept):
             lanes = {name: waiting[name] for name in batch.names}
-            desk = _Desk(lanes, problem, places, code, batch, state, say)
+            desk = Desk(lanes, problem, places, code, batch, state, say)
             engine.run(batch, problem.setting(), schedule, desk)
         state.unlink(missing_ok=True)
         return len(waiting)
 
 
-def _data(spec: dict, places: Places, saved: Path | None) -> tuple[Arrays, list[np.ndarray]]:
+def data_of(spec: dict, places: Places, saved: Path | None) -> tuple[Arrays, list[np.ndarray]]:
     """Rows and partition; the partition from its file where the pipeline made one."""
     data = registry.make("dataset", spec["dataset"]).load(places.data_root)
     if saved is not None:
@@ -158,12 +158,12 @@ def _pieces(
     runs: dict[str, dict],
     problem: assemble.Problem,
     saved: dict | None,
-    has_snapshots: Callable[[str, int], bool],
+    snapshots_kept: Callable[[str, int], bool],
 ) -> Iterable[Batch]:
     """The lanes of a checkpoint that are still wanted and have their snapshots so far, then all others from the start."""
     if saved is not None:
         batch = Batch.from_arrays(saved)
-        going_on = [name in runs and has_snapshots(name, batch.round) for name in batch.names]
+        going_on = [name in runs and snapshots_kept(name, batch.round) for name in batch.names]
         batch.keep(np.flatnonzero(going_on))
         runs = {name: spec for name, spec in runs.items() if name not in batch.names}
         if batch.names:
@@ -176,13 +176,16 @@ def _pieces(
         yield engine.start(list(runs), keys, points, steps, problem.setting())
 
 
-def _has_snapshots(folder: Path, rounds: Iterable[int], last: int) -> bool:
+def has_snapshots(folder: Path, rounds: Iterable[int], last: int) -> bool:
     wanted = [number for number in rounds if number <= last]
     return len(snapshots.digests(folder, wanted)) == len(wanted)
 
 
-class _Desk(Observer):
-    """Writes what the engine reports: journals and checkpoints on the way, a folder at each end."""
+class Desk(Observer):
+    """Writes what the engine reports: journals and checkpoints on the way, a folder at each end.
+
+    state: the checkpoint's file; None where somebody else sees to checkpoints.
+    """
 
     def __init__(self, runs, problem, places, code, batch, state, say) -> None:
         self.runs, self.problem, self.places, self.code = runs, problem, places, code
@@ -201,7 +204,7 @@ class _Desk(Observer):
         now = time.monotonic()
         self.share += (now - self.last) / len(batch.names)
         self.last = now
-        if now - self.saved > CHECKPOINT_SECONDS:
+        if self.state is not None and now - self.saved > CHECKPOINT_SECONDS:
             checkpoint.save(self.state, batch.arrays(), self.code)
             self.saved = now
         if now - self.said > 2:
@@ -244,7 +247,7 @@ class _Desk(Observer):
         )
 
 
-def _only_one(path: Path, say: Say) -> FileLock:
+def only_one(path: Path, say: Say) -> FileLock:
     """A lock that ends with the process that holds it: a killed pipeline may leave a trainer behind."""
     lock = FileLock(path)
     try:

@@ -61,4 +61,4 @@ def first_message(start: str, x, run, updates=None):
     updates = run.updates(x) if updates is None else updates
     if start == "compressed":
         return run.compress(updates)
-    return run.network.whole.compress(updates, run.network.shape)
+    return run.network.uncompressed(updates)

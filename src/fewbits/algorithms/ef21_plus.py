@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 from fewbits.algorithms.base import Algorithm, mean
 from fewbits.algorithms.ef21 import first_message
 from fewbits.algorithms.theory import ef21_step
-from fewbits.compressors.base import Compressed
 from fewbits.federation.network import choose
 from fewbits.registry import plugin
 
@@ -42,8 +41,7 @@ class EF21Plus(Algorithm):
         G_i = run.updates(x)
         plain = run.compress(G_i)
         own = run.own(s["g_i"])
-        correction = run.compress(G_i - own)
-        markov = Compressed(own + correction.value, correction.bits)
+        markov = run.compress(G_i - own).onto(own)
         nearer = _square(markov.value - G_i) <= _square(plain.value - G_i)
         g_i = run.keep(s["g_i"], run.up(choose(nearer, markov, plain)))
         return {"x": x, "g_i": g_i, "g": mean(g_i)}

@@ -15,8 +15,6 @@ from fewbits.algorithms.base import (
     needs_variance,
     omega,
 )
-from fewbits.compressors.base import Compressed
-from fewbits.compressors.identity import Identity
 from fewbits.federation.network import choose
 from fewbits.registry import plugin
 
@@ -63,13 +61,12 @@ class MARINA(Algorithm):
         x = run.down(run.descend(s["x"], run.step * s["g"]))
         change = change + run.updates(x)
         coin = (run.uniform("marina") < p)[:, None].expand(change.shape[:2])
-        moved = run.compress(change)
-        moved = Compressed(s["g"][:, None] + moved.value, moved.bits)
+        moved = run.compress(change).onto(s["g"][:, None])
         g_i = run.up(choose(coin, self._whole(run.gradients(x), run), moved))
         return {"x": x, "g": run.mean(g_i)}
 
     def _whole(self, gradients, run):
-        return Identity(wire=self.wire).compress(gradients, run.network.shape)
+        return run.network.uncompressed(gradients, self.wire)
 
     def step_size(self, rule, theory):
         theory.require_everyone()

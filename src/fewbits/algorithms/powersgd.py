@@ -13,10 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from fewbits import rng
-from fewbits.algorithms.base import Algorithm, mean, needs_everyone
+from fewbits.algorithms.base import Algorithm, needs_everyone
 from fewbits.compressors import reshaping
 from fewbits.compressors.factorise import product, transposed
-from fewbits.compressors.identity import Identity
 from fewbits.federation.objective import Layer
 from fewbits.lazy import torch
 from fewbits.registry import plugin
@@ -121,8 +120,9 @@ class PowerSGD(Algorithm):
         """The mean of what the clients hold (lanes, clients, k), as all receive it."""
         if not x.shape[-1]:
             return x[:, 0]
-        wire, shape = Identity(wire=self.wire), (x.shape[-1],)
-        return run.down(wire.compress(mean(run.up(wire.compress(x, shape))), shape))
+        shape = tuple(x.shape[2:])
+        mean = run.mean(run.up(run.network.uncompressed(x, self.wire, shape)))
+        return run.down(run.network.uncompressed(mean, self.wire, shape))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,10 +15,18 @@ from fewbits.lazy import torch
 
 @dataclass(frozen=True)
 class Compressed:
-    """What the receiver decodes, and what it cost: `value` (*batch, *shape), `bits` of each message."""
+    """What the receiver decodes, and what it cost: `value` (*batch, *shape), `bits` of each message.
+
+    draft: between processes, how its real bytes are made and read (distributed/drafts.py); else None.
+    """
 
     value: torch.Tensor
     bits: Bits
+    draft: Any = None
+
+    def onto(self, base: torch.Tensor) -> Compressed:
+        """The same message for a receiver that has `base` and adds what it decodes to it."""
+        return Compressed(base + self.value, self.bits, self.draft and self.draft.onto(base))
 
 
 class Compressor:

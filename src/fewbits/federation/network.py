@@ -63,11 +63,24 @@ class Network:
         if self.compressor.random:
             who = np.arange(x.shape[1]) if self._cohort is None else self._cohort
             keys = rng.fold(self._call()[:, None], who)
-        message = self.compressor.compress(x, self.shape, keys)
+        message = self._make(self.compressor, x, self.shape, keys)
         if self._watch:
             wanted, left = _square(x), _square(x - message.value)
             self._errors = torch.where(wanted > 0, left / wanted, 0.0)
         return message
+
+    def uncompressed(
+        self, x: torch.Tensor, wire: str | None = None, shape: tuple[int, ...] | None = None
+    ) -> Compressed:
+        """What the server or each client holds, whole: x (lanes, *shape) or (lanes, cohort, *shape). Sends nothing yet.
+
+        wire: its float format, None for that of the model; shape: None for the model's.
+        """
+        compressor = self.whole if wire is None else Identity(wire=wire)
+        return self._make(compressor, x, self.shape if shape is None else shape)
+
+    def _make(self, compressor: Compressor, x: torch.Tensor, shape, keys=None) -> Compressed:
+        return compressor.compress(x, shape, keys)
 
     def errors(self, lanes: int) -> dict[str, torch.Tensor]:
         """Relative error |C(v) - v|^2 / |v|^2 of the last messages that clients compressed in a watched round:
@@ -80,7 +93,8 @@ class Network:
 
     def compress_down(self, x: torch.Tensor) -> Compressed:
         """The server's C of one tensor: x (lanes, *shape). Sends nothing yet."""
-        return self.downlink.compress(x, self.shape, self._call() if self.downlink.random else None)
+        keys = self._call() if self.downlink.random else None
+        return self._make(self.downlink, x, self.shape, keys)
 
     def _call(self) -> np.ndarray:
         key = rng.fold(rng.fold(self._keys, self._round), self._calls)
@@ -95,7 +109,7 @@ class Network:
 
     def down(self, x: torch.Tensor | Compressed) -> torch.Tensor:
         """The server sends one tensor (lanes, *shape), whole, or one message, to each client of the cohort."""
-        message = x if isinstance(x, Compressed) else self.whole.compress(x, self.shape)
+        message = x if isinstance(x, Compressed) else self.uncompressed(x)
         self.counters[:, 3] += self._share * message.bits.total
         self.sent_down = self.sent_down + message.bits.total
         return message.value
@@ -114,7 +128,8 @@ def choose(first_where: torch.Tensor, first: Compressed, second: Compressed) -> 
         a if _same(a, b) else torch.where(first_where, torch.as_tensor(a), torch.as_tensor(b))
         for a, b in zip(_parts(first.bits), _parts(second.bits), strict=True)
     ]
-    return Compressed(torch.where(mask, first.value, second.value), Bits(*bits))
+    draft = first.draft and first.draft.choose(first_where, second.draft)
+    return Compressed(torch.where(mask, first.value, second.value), Bits(*bits), draft)
 
 
 def _parts(bits: Bits):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fewbits.compressors.identity import Identity
 from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
 from fewbits.lazy import torch
@@ -30,7 +29,7 @@ class Statistics:
         """Each client's own, which its work changes in place: (lanes, cohort, B). Sent down at the first call; a second
         one in the round goes on from what the first left."""
         if self._clients is None:
-            received = self.network.down(self.network.whole.compress(self.held, self.shape))
+            received = self.network.down(self.network.uncompressed(self.held, shape=self.shape))
             self._clients = received[:, None].repeat(1, cohort, 1)
         return self._clients
 
@@ -38,7 +37,9 @@ class Statistics:
         """What the server goes on with, (lanes, B): the cohort sends its own up; `held` where nobody worked."""
         if self._clients is None:
             return self.held
-        return mean(self.network.up(Identity().compress(self._clients, self.shape)))
+        return mean(
+            self.network.up(self.network.uncompressed(self._clients, "float32", self.shape))
+        )
 
 
 def initial(objective: Objective, lanes: int) -> dict[str, torch.Tensor]:

@@ -1,0 +1,229 @@
+"""Runs over real processes: the simulator's results, the bytes that were sent, and processes that are killed.
+
+Results over messages equal the simulator's bit for bit, of convex problems and networks alike: the server adds up the same
+numbers in the same order. Over all-reduces they equal it to rounding, since those add up in an order of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import processes
+import pytest
+import torch
+from helpers import methods, vary
+
+from fewbits import registry, studies
+from fewbits.compressors.base import Compressed
+from fewbits.compressors.message import MessageError
+from fewbits.distributed.drafts import Draft, Way
+from fewbits.distributed.group import Group
+from fewbits.distributed.slots import Messages
+from fewbits.federation.network import choose
+from fewbits.files import canonical, read_json, write_json
+from fewbits.studies import read_run
+from fewbits.train import train_one
+
+WORKER = str(Path(__file__).with_name("distributed_worker.py"))
+SLOTS = ("algorithm", "compressor", "downlink", "layers", "model", "local", "selection", "server")
+
+
+def silent(line):
+    pass
+
+
+def over_processes(folder: Path, size: int, messages: dict, all_reduce: dict | None = None) -> None:
+    """Train specs over a group in these forms, each into folder/span/NAME."""
+    jobs = {name: ("messages", spec) for name, spec in messages.items()}
+    jobs |= {name: ("all_reduce", spec) for name, spec in (all_reduce or {}).items()}
+    write_json(folder / "jobs.json", jobs)
+    words = [str(folder / "jobs.json"), str(folder / "span"), "{init}", "{rank}", "{size}"]
+    processes.run([WORKER, *words], size, folder)
+
+
+def assert_like_the_simulator(folder: Path, specs: dict[str, dict]) -> None:
+    """Equal folders, and equal bytes: those sent and those reported."""
+    for name, spec in specs.items():
+        train_one(spec, folder / "alone" / name, say=silent)
+        alone, span = (files(folder / place / name) for place in ("alone", "span"))
+        assert span == alone, name
+        last = pd.read_csv(folder / "span" / name / "metrics.csv").iloc[-1]
+        sent = read_json(folder / "span" / name / "traffic.json")
+        if np.isfinite(last.values).all():
+            clients = spec["partition"]["clients"]
+            assert 8 * sent["up"] == pytest.approx(last["bits_up"] * clients, rel=1e-12), name
+        if np.isfinite(last.values).all() and not spec.get("selection"):
+            assert 8 * sent["down"] == last["bits_down"], name
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What `fewbits train` leaves, but for times."""
+    found = [p for p in folder.rglob("*") if p.suffix in (".json", ".csv", ".npz")]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found if p.name != "traffic.json"}
+
+
+def pairs_of_the_default_pipeline() -> dict[str, dict]:
+    """A run for every different filling of the slots in its studies, with three rounds."""
+    chosen = studies.load_config(Path("config/config.yaml"), {})
+    found = {}
+    for path in chosen.study_files:
+        for run in studies.load_study(path).runs(chosen.scale):
+            spec = {**run.spec, "rounds": 3, "record_every": 1}
+            if "snapshots" in spec:
+                spec["snapshots"] = {**spec["snapshots"], "rounds": [1, 3]}
+            if registry.find("algorithm", spec["algorithm"]["name"]).sends != "nothing":
+                found.setdefault(canonical([spec.get(slot) for slot in SLOTS]), spec)
+    return {f"run-{i}": spec for i, spec in enumerate(found.values())}
+
+
+def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
+    """Over messages its bytes; over all-reduces of dense messages its numbers, to rounding."""
+    small = {"rounds": 4, "partition": {"clients": 5}, "step": {"value": 0.3}}
+    specs = {
+        name: vary(spec, **small, **({"compressor": {"name": "topk", "k": 4}} | changes))
+        for name, changes in methods().items()
+    }
+    half = {"selection": {"name": "uniform", "fraction": 0.5}}
+    specs["cohort"] = vary(specs["ef21"], **half, compressor={"name": "qsgd", "levels": 2})
+    specs["clock"] = vary(specs["ef21"], clock={"name": "phones"})
+    specs["diverges"] = vary(specs["ef21"], step={"value": 1e200})
+    specs["kept"] = vary(specs["ef21"], snapshots={"rounds": [2], "clients": 4})
+    specs["statistics"] = batch_normalised()
+    dense = {"rounds": 4, "partition": {"clients": 2}, "compressor": None, "step": {"value": 0.3}}
+    summed = {
+        f"sum-{name}": vary(spec, **dense, algorithm={"name": name})
+        for name in ("gd", "fedavg", "powersgd")
+    }
+    over_processes(tmp_path, 2, specs, summed)
+    assert_like_the_simulator(tmp_path, specs)
+    for name, one in summed.items():
+        train_one(one, tmp_path / "alone" / name, say=silent)
+        alone, span = (pd.read_csv(tmp_path / p / name / "metrics.csv") for p in ("alone", "span"))
+        np.testing.assert_allclose(span, alone, rtol=1e-6, atol=1e-9)
+        sent = read_json(tmp_path / "span" / name / "traffic.json")
+        assert 8 * sent["up"] == alone["bits_up_values"].iloc[-1]  # of process 0; no headers
+
+
+def batch_normalised() -> dict:
+    """FedAvg on a network whose running statistics travel too."""
+    net = {"net": "digits_cnn", "parameters": {"norm": "batch"}, "train_metrics": False}
+    return {
+        "study": "digits",
+        "dataset": {"name": "digits"},
+        "model": {"name": "network", **net},
+        "partition": {"name": "iid", "clients": 3},
+        "algorithm": {"name": "fedavg"},
+        "local": {"name": "sgd", "step": 0.05, "steps": 2, "batch": 32},
+        "step": {"value": 1.0},
+        "seed": 0,
+        "rounds": 2,
+        "record_every": 1,
+    }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_default_pipelines_methods_give_the_simulators_bytes(tmp_path, size):
+    specs = pairs_of_the_default_pipeline()
+    over_processes(tmp_path, size, specs)
+    assert_like_the_simulator(tmp_path, specs)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_killed_process_stops_the_others_and_the_run_goes_on_to_the_same_bytes(
+    spec, tmp_path, victim
+):
+    """Stated in docs/distributed.md: at once. A minute, for a machine that is busy."""
+    random = {"name": "randk", "k": 5, "scaled": False}
+    long = vary(spec, rounds=200, record_every=10, compressor=random)
+    write_json(tmp_path / "spec.json", long)
+    out = tmp_path / "span" / "run"
+    command = ["-m", "fewbits.distributed", "--spec", str(tmp_path / "spec.json")]
+    command += ["--out", str(out), "--init", "{init}"]
+    often = {"FEWBITS_CHECKPOINT_SECONDS": "0.05"}
+    with processes.started(command, 3, tmp_path / "first", **often) as group:
+        while len(list(out.glob("checkpoint.*"))) < 6:
+            assert all(process.poll() is None for process in group), texts(tmp_path / "first")
+            time.sleep(0.01)
+        group[victim].kill()
+        begin = time.monotonic()
+        codes = [process.wait(timeout=120) for process in group]
+        assert time.monotonic() - begin < 60
+    assert all(codes), "the run ended before it was killed"
+    for rank in {0, 1, 2} - {victim}:
+        said = (tmp_path / "first" / f"rank{rank}.txt").read_text()
+        assert f"fewbits: process {rank} of 3: " in said and "the same command goes on" in said
+        assert "Traceback" not in said
+    assert not (out / "summary.json").exists()
+    processes.run(command, 3, tmp_path / "second")
+    assert not list(out.glob("checkpoint.*"))
+    journal = [json.loads(line)["event"] for line in (out / "journal.jsonl").open()]
+    assert journal.count("start") == journal.count("resume") == 1
+    assert_like_the_simulator(tmp_path, {"run": read_run(tmp_path / "spec.json")})
+
+
+@pytest.mark.long
+def test_torchrun_starts_it(spec, tmp_path):
+    write_json(tmp_path / "spec.json", vary(spec, rounds=4))
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "fewbits.distributed", "--spec", str(tmp_path / "spec.json")]
+    processes.run([*command, "--out", str(tmp_path / "span" / "run")], 1, tmp_path)
+    assert_like_the_simulator(tmp_path, {"run": read_run(tmp_path / "spec.json")})
+
+
+def test_what_cannot_run_over_processes_says_so_in_one_line(spec, tmp_path):
+    sends_nothing = vary(spec, algorithm={"name": "averaged_pair"}, compressor=None)
+    sends_nothing["local"] = {"name": "sgd", "step": 0.1, "steps": 2}
+    for name, one, form in (("pair", sends_nothing, "messages"), ("topk", spec, "all_reduce")):
+        write_json(tmp_path / f"{name}.json", one)
+        command = ["-m", "fewbits.distributed", "--spec", str(tmp_path / f"{name}.json")]
+        command += ["--out", str(tmp_path / name), "--init", "{init}", "--form", form]
+        with processes.started(command, 1, tmp_path) as (process,):
+            assert process.wait(timeout=120) == 1
+        assert "allowed: " in texts(tmp_path) and "Traceback" not in texts(tmp_path)
+
+
+def texts(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("rank*.txt")))
+
+
+def draft_of(x, compressor):
+    return Compressed(x, None, Draft((Way(compressor, tuple(x.shape[2:]), x, None),)))
+
+
+def test_a_draft_tells_the_receiver_which_way_a_message_went():
+    """What a receiver makes of it rests on the bytes and its own base, on nothing else of the sender's."""
+    topk, whole = (
+        registry.make("compressor", block)
+        for block in ({"name": "topk", "k": 2}, {"name": "identity"})
+    )
+    x = torch.randn(1, 2, 8, generator=torch.Generator().manual_seed(0))
+    base = torch.ones(1, 2, 8)
+    first = torch.tensor([[True, False]])
+    bits = topk.payload((8,))
+    moved = Compressed(x, bits, draft_of(x, topk).draft).onto(base)
+    sent = choose(first, moved, Compressed(x, bits, draft_of(x, whole).draft)).draft
+    payloads = [sent.encode((0, i)) for i in range(2)]
+
+    unknown = torch.full_like(x, torch.nan)
+    moved = Compressed(unknown, bits, draft_of(unknown, topk).draft).onto(base)
+    got = choose(~first, moved, Compressed(unknown, bits, draft_of(unknown, whole).draft)).draft
+    assert torch.equal(got.decode((0, 0), payloads[0]), 1 + topk.compress(x[0, 0], (8,)).value)
+    assert torch.equal(got.decode((0, 1), payloads[1]), x[0, 1])
+    with pytest.raises(MessageError, match="sender 1"):
+        got.decode((0, 1), payloads[1][:-1])
+
+
+def test_a_message_longer_than_it_is_counted_is_found_out():
+    topk = registry.make("compressor", {"name": "topk", "k": 2})
+    network = Messages(Group(0, 1, "cpu"), np.ones(1, bool), (8,), topk, topk)
+    network.open_round(torch.zeros(1, 4), np.zeros(1, np.uint64), 1)
+    message = network.compress(torch.arange(8.0).reshape(1, 1, 8))
+    cheap = type(message.bits)(1, 0, 0)
+    with pytest.raises(RuntimeError, match="is counted as 1"):
+        network.up(Compressed(message.value, cheap, message.draft))
