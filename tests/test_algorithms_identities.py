@@ -137,7 +137,7 @@ class GradientOfAnother(Local):
     def __init__(self, scale):
         self.scale = scale
 
-    def updates(self, objective, x, cohort, keys, round=1, correction=None, statistics=None):
+    def updates(self, objective, x, cohort, keys, *others):
         return self.scale * objective.gradients(x, cohort)
 
 

@@ -29,6 +29,7 @@ NAMES = ("label", "title", "cite")  # class variables of plug-ins that only anal
 def of_run(spec: dict) -> str:
     """Twelve hex digits for the code and libraries behind a run (any dict of plug-ins by key)."""
     named = [(kind_of(key), name) for key in PLUGINS for name in _names(spec.get(key))]
+    named += [("term", name) for name in (spec.get("local") or {}).get("terms", ())]
     own = [registry.find(kind, name).__module__ for kind, name in named]
     return of_modules(*ENTRIES, *own)
 

@@ -23,6 +23,7 @@ KINDS = {
     "algorithm": "fewbits.algorithms",
     "selection": "fewbits.federation.selection",
     "local": "fewbits.federation.local",
+    "term": "fewbits.federation.local.terms",
     "server": "fewbits.federation.server",
     "clock": "fewbits.federation.clock",
     "figure": "fewbits.analysis.figures",

@@ -35,7 +35,10 @@ class Round:
     step: the step size of each lane, (lanes, *[1] * len(shape)). cohort: the clients that take part,
     (lanes, m) increasing, None for everyone. keys: the lanes' random streams in this round, (lanes,) uint64.
     number: of the round, from 1. memory: what the server's optimiser keeps, brought up to date by `descend`.
-    seen: where a snapshot is taken (federation/snapshots.py), what was asked for and what was compressed.
+    held: what clients keep for their local work, (lanes, clients, *shape) each; `updates` puts what they keep for the next
+    round into `left`.
+    seen: where a snapshot is taken (federation/snapshots.py), what was asked for, what was compressed, and the
+    models (with statistics) that clients ended with.
     statistics: what batch normalisation keeps; `updates` moves it.
     """
 
@@ -50,6 +53,8 @@ class Round:
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     seen: dict[str, torch.Tensor] | None = None
     statistics: Statistics | None = None
+    held: dict[str, torch.Tensor] = field(default_factory=dict)
+    left: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def updates(self, x: torch.Tensor, correction: torch.Tensor | None = None) -> torch.Tensor:
         """What each client of the cohort wants to send, from the model x: (lanes, cohort, *shape).
@@ -59,10 +64,15 @@ class Round:
         *shape): what a client adds to every gradient that it takes.
         """
         clients = self.objective.clients if self.cohort is None else self.cohort.shape[1]
-        held = None if self.statistics is None else self.statistics.of(clients)
+        statistics = None if self.statistics is None else self.statistics.of(clients)
+        own = {name: self.own(value) for name, value in self.held.items()}
         made = self.local.updates(
-            self.objective, x, self.cohort, self.keys, self.number, correction, held
+            self.objective, x, self.cohort, self.keys, self.number, correction, statistics, own
         )
+        if self.seen is not None:
+            self.seen["model"] = x[:, None] - made
+            self.seen.update({} if statistics is None else {"statistics": statistics})
+        self.left.update({name: self.keep(self.held[name], value) for name, value in own.items()})
         return self._see("update", made)
 
     def descend(self, x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

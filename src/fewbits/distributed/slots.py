@@ -104,17 +104,26 @@ class HeldWork(Wrapped, Local):
         super().__init__(inner)
         self.held, self.exact = held, inner.exact
 
-    def updates(self, objective, x, cohort, keys, round=1, correction=None, statistics=None):
+    def updates(
+        self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
+    ):
+        left = {name: value.clone() for name, value in (held or {}).items()}
+
         def of_some(x, cohort, keep):
             extra, moved = (None if a is None else a[keep] for a in (correction, statistics))
+            own = {name: value[keep] for name, value in left.items()}
             made = self.inner.updates(
-                objective.inner, x, cohort, keys[keep[0]], round, extra, moved
+                objective.inner, x, cohort, keys[keep[0]], round, extra, moved, own
             )
             if statistics is not None:
                 statistics[keep] = moved
+            for name, value in own.items():
+                left[name][keep] = value
             return made
 
-        return _of_held(objective, self.held, x, cohort, of_some)
+        found = _of_held(objective, self.held, x, cohort, of_some)
+        (held or {}).update(left)
+        return found
 
     def work(self, sizes):
         return self.inner.work(sizes)

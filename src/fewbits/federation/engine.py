@@ -28,6 +28,7 @@ from fewbits.lazy import torch
 ROUND = rng.stream("round")
 JUDGED = ("grad_sq", "loss", "test_loss")  # whether a lane diverged, by the first that is recorded
 KEPT = "server."  # what the server's optimiser keeps, in a batch's state
+HELD = "local."  # what clients keep for their local work
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Setting:
         """A round of the batch with this cohort; `watch`: note the errors of its messages."""
         clients = self.objective.clients
         self.network.open_round(batch.counters, batch.keys, batch.round, cohort, clients, watch)
-        memory = {k.removeprefix(KEPT): v for k, v in batch.state.items() if k.startswith(KEPT)}
+        memory, held = _part(batch.state, KEPT), _part(batch.state, HELD)
         return Round(
             self.objective, self.network, batch.step, cohort, self.local, _round_keys(batch),
-            batch.round, self.server, memory, statistics=of_round(batch.state, self.network),
+            batch.round, self.server, memory, statistics=of_round(batch.state, self.network), held=held,
         )  # fmt: skip
 
     def seconds(self, batch: Batch, run: Round) -> torch.Tensor:
@@ -150,6 +151,7 @@ def start(
     batch = Batch(names, keys, steps, initial(setting.objective, len(names)), counters)
     opened = setting.open(batch, None)
     opened.memory.update(setting.server.initial(points))
+    opened.held.update(setting.local.initial(points, setting.objective.clients))
     _update(batch, setting, opened, setting.algorithm.initial_state(points, opened))
     return batch
 
@@ -177,14 +179,20 @@ def run(batch: Batch, setting: Setting, schedule: Schedule, observer: Observer) 
 
 
 def _update(batch: Batch, setting: Setting, opened: Round, state: State) -> None:
-    """What the round left: the method's state, the server's memory, running statistics, the time."""
+    """What the round left: the method's state, the server's and the clients' memory, running statistics, the time."""
     state = state | {KEPT + key: value for key, value in opened.memory.items()}
+    state |= {HELD + key: value for key, value in (opened.held | opened.left).items()}
     if opened.statistics is not None:
         state[KEY] = opened.statistics.averaged(opened.weighted_mean)
     if setting.clock is not None:
         before = batch.state.get("seconds", 0.0)
         state["seconds"] = before + setting.seconds(batch, opened)
     batch.state = state
+
+
+def _part(state: State, prefix: str) -> dict[str, torch.Tensor]:
+    """What is in a batch's state under this prefix."""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _round_keys(batch: Batch) -> np.ndarray:

@@ -59,10 +59,13 @@ class Objective(Protocol):
         statistics: (lanes, m, S), moved in place by what the rows show; None: not kept.
         """
 
-    def client_gradients(self, y, who, positions, weights, statistics=None) -> torch.Tensor:
+    def client_gradients(
+        self, y, who, positions, weights, statistics=None, slope=None
+    ) -> torch.Tensor:
         """Gradients of some clients at models of their own, on some of their rows: y (m, *shape) -> the same.
 
-        who: (m,) client numbers; positions, weights: (m, B) as of `sampling.Rows`; statistics: (m, S), as above.
+        who: (m,) client numbers; positions, weights: (m, B) as of `sampling.Rows`; statistics: (m, S), as above; slope: what
+        terms of the local objective add (federation/local/terms/pull.py), for models whose rows have representations.
         """
 
     def measure(self, x, statistics=None) -> dict[str, torch.Tensor]:

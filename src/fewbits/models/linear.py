@@ -122,7 +122,7 @@ class LinearObjective:
         """The PL constant of f, where one is known. `eigenvalues` of mean_i A_i'A_i/N_i, increasing."""
         return None
 
-    def client_gradients(self, y, who, positions, weights, statistics=None):
+    def client_gradients(self, y, who, positions, weights, statistics=None, slope=None):
         """Each client's gradient at its own model, on some of its rows: y (m, d) -> (m, d).
 
         who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`.

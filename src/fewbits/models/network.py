@@ -39,6 +39,14 @@ class Network:
         shape = getattr(dataset, "shape", None)
         return None if shape is None else nets.check(self.net, shape, **self.parameters)
 
+    def without_representations(self, sequence: bool) -> str | None:
+        """Why a row has no representation that training changes, which terms of the local objective need, or None."""
+        if sequence:
+            return "rows that are sequences have no one representation"
+        if self.net == "logistic" or self.parameters.get("hidden", True) in ([], ()):
+            return "without a hidden layer a row is its own representation"
+        return None
+
     def seconds(self, spec: dict, dataset: type, lanes: int) -> float:
         """About how long a round of so many runs like `spec` takes together, for the planner."""
         local, selection = spec.get("local") or {}, spec.get("selection") or {}

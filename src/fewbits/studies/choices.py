@@ -16,6 +16,7 @@ from fewbits.studies.messages import report
 from fewbits.studies.runs import OPTIONAL, PLUGINS, kind_of
 from fewbits.studies.schema import Model
 from fewbits.studies.size_rules import kept_as_written, read_rule
+from fewbits.studies.terms import read_terms
 
 STEP_RULES = ("theory", "pl", "gd", "ef21")
 LARGEST_SEED = 2**63 - 1
@@ -55,10 +56,12 @@ class Layers(Model):
 
 
 class Snapshots(Model):
-    """Updates kept for studies of the operators themselves: of which rounds, and of how many of their clients."""
+    """What is kept on the way, of which rounds, and of how many of their clients: their `updates`, for studies of the
+    operators themselves (also where `keep` is absent), or `spectra` of representations."""
 
     rounds: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
     clients: Annotated[int, Field(ge=1)] = 1
+    keep: Annotated[list[Literal["updates", "spectra"]], Field(min_length=1)] | None = None
 
 
 class Choice(NamedTuple):
@@ -109,7 +112,12 @@ def _plugin(key: str, one: Alternative, problems: Problems) -> Choice | None:
         problems.wrong(name_at, value["name"], known)
         return None
     given = {name: item for name, item in value.items() if name != "name"}
-    rule = None
+    rule = terms = None
+    if "terms" in given and kind == "local":
+        terms = read_terms(given["terms"], one.parts["terms"], problems, make)
+        if terms is None:
+            return None
+        given["terms"] = terms.full
     if kind == "compressor":
         rule = read_rule(value, one, problems, lambda like: _plugin(key, like, problems))
         if rule is None:
@@ -121,6 +129,8 @@ def _plugin(key: str, one: Alternative, problems: Problems) -> Choice | None:
     full = _plain({"name": value["name"], **dataclasses.asdict(instance)})
     defaults = plugin_defaults(type(instance))
     short = {k: v for k, v in full.items() if k not in defaults or v != defaults[k]}
+    if terms and terms.short:
+        short["terms"] = terms.short
     if rule and rule.full:
         full = kept_as_written(full, value, rule.full)
         short = kept_as_written(short, value, rule.short)

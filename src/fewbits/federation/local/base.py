@@ -36,14 +36,20 @@ class Local:
         round: int = 1,
         correction: torch.Tensor | None = None,
         statistics: torch.Tensor | None = None,
+        held: dict[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """x (lanes, *shape) -> (lanes, cohort, *shape).
 
         `keys` (lanes,) uint64 are the lanes' streams in this round; all randomness comes from them. correction (lanes,
         cohort, *shape): what each client adds to every gradient that it takes. statistics (lanes, cohort, S): the clients'
-        running statistics, moved in place (federation/statistics.py).
+        running statistics, moved in place (federation/statistics.py). held: the cohort's part of what `initial` gave, (lanes,
+        cohort, *shape) each, to be replaced by what the clients keep for the next time.
         """
         raise NotImplementedError
+
+    def initial(self, x: torch.Tensor, clients: int) -> dict[str, torch.Tensor]:
+        """What every client keeps between rounds, before the first: (lanes, clients, *shape) each."""
+        return {}
 
     def work(self, sizes: np.ndarray) -> Work:
         """What a round costs clients of so many rows: arrays like `sizes`."""

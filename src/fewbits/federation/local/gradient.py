@@ -23,7 +23,9 @@ class Gradient(Local):
 
     batch: Annotated[int, Field(ge=1)] | None = None
 
-    def updates(self, objective, x, cohort, keys, round=1, correction=None, statistics=None):
+    def updates(
+        self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
+    ):
         rows = None
         if self.batch is not None:
             who = sampling.everyone(x, objective) if cohort is None else cohort

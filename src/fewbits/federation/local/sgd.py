@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from fewbits import rng
 from fewbits.federation import sampling
 from fewbits.federation.local.base import Local, Work
+from fewbits.federation.local.terms.pull import Pull, made, misfit
 from fewbits.lazy import torch
 from fewbits.registry import plugin
 
@@ -21,6 +22,9 @@ class LocalSGD(Local):
     """y <- x; for every batch b of the local rows: y <- y - s (grad f_i(y; b) + proximal (y - x)); sends x - y.
 
     In round t = 1, 2, ... the step s is step * decay^(t - 1).
+
+    `terms` of the local objective, by name (federation/local/terms/): {feddecorr: {coefficient: 0.1, loss_scale: code}} adds
+    that to every f_i.
 
     `epochs` passes over the rows, each a new permutation cut into batches of `batch` (absent: all rows), or
     `steps` steps. momentum: heavy ball, begun anew each round. proximal: the mu of FedProx (Li et al. 2020, arXiv
@@ -37,21 +41,33 @@ class LocalSGD(Local):
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    terms: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
-    def check(self) -> str | None:
-        """Why this cannot be used, or None."""
+    def check(self, model: Any = None, sequence: bool = False) -> str | None:
+        """Why this cannot be used with the model, or None."""
         if (self.epochs is None) == (self.steps is None):
             return "local work needs one of epochs and steps"
-        return None
+        return misfit(self.terms, model, sequence, self.batch)
 
-    def updates(self, objective, x, cohort, keys, round=1, correction=None, statistics=None):
+    def initial(self, x, clients):
+        if all("previous" not in term.anchors for term in made(self.terms)):
+            return {}
+        return {"previous": x[:, None].repeat(1, clients, *[1] * (x.dim() - 1))}
+
+    def updates(
+        self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
+    ):
         who = sampling.everyone(x, objective) if cohort is None else cohort
-        none = [None] * len(x)
-        corrections = none if correction is None else correction
-        held = none if statistics is None else statistics
-        lanes = zip(x, who.numpy(), keys, corrections, held, strict=True)
+        previous = (held or {}).get("previous")
+        own = [
+            [None] * len(x) if part is None else part for part in (correction, statistics, previous)
+        ]
+        lanes = zip(x, who.numpy(), keys, *own, strict=True)
         step = self._step(round)
-        return torch.stack([self._lane(objective, step, *lane) for lane in lanes])
+        found = torch.stack([self._lane(objective, step, *lane) for lane in lanes])
+        if previous is not None:
+            held["previous"] = x[:, None] - found
+        return found
 
     def work(self, sizes):
         width = np.minimum(1.0 * sizes, self.batch or np.inf)
@@ -66,7 +82,7 @@ class LocalSGD(Local):
         return self.step * self.decay ** (round - 1)
 
     def _lane(
-        self, objective, step: float, x, who: np.ndarray, key, correction, statistics
+        self, objective, step: float, x, who: np.ndarray, key, correction, statistics, previous
     ) -> torch.Tensor:
         """x - y of every client of one lane: (*shape) -> (m, *shape)."""
         streams = rng.fold(rng.fold(key, WORK), who)
@@ -81,12 +97,23 @@ class LocalSGD(Local):
             extra = None if correction is None else correction[group]
             held = None if statistics is None else statistics[group]
             chosen = [plans[i] for i in group]
-            out[group] = x - self._end(objective, step, x, who[group], chosen, extra, held)
+            pull = self._pull(
+                objective, x, who[group], None if previous is None else previous[group]
+            )
+            end = self._end(objective, step, x, who[group], chosen, extra, held, pull)
+            out[group] = x - end
             if statistics is not None:
                 statistics[group] = held
         return out
 
-    def _end(self, objective, step, x, who, plans, correction, statistics) -> torch.Tensor:
+    def _pull(self, objective, x, who, previous) -> Pull | None:
+        """The terms of these clients' objectives."""
+        if not self.terms:
+            return None
+        anchors = {"received": x.expand(len(who), *x.shape), "previous": previous}
+        return Pull(made(self.terms), objective, who, anchors)
+
+    def _end(self, objective, step, x, who, plans, correction, statistics, pull) -> torch.Tensor:
         """The models that clients end with, those with most steps first."""
         y = x.repeat(len(who), *[1] * x.dim())
         velocity = torch.zeros_like(y) if self.momentum else None
@@ -96,7 +123,8 @@ class LocalSGD(Local):
             places, weights = _batch(plans[:active], number)
             going = y[:active]
             held = None if statistics is None else statistics[:active]
-            change = objective.client_gradients(going, who[:active], places, weights, held)
+            slope = pull and pull.on(places, weights)
+            change = objective.client_gradients(going, who[:active], places, weights, held, slope)
             if correction is not None:
                 change = change + correction[:active]
             if self.proximal:

@@ -15,16 +15,18 @@ class Classifier(nn.Module):
     """`head(features(x))`: x (rows, *shape) to representations (rows, width) to logits (rows, classes).
 
     Of sequences: tokens (rows, length) to (rows, length, width) to logits (rows, classes, length), as
-    cross_entropy wants them.
+    cross_entropy wants them. `both`: logits and representations.
     """
 
     def __init__(self, features: nn.Module, head: nn.Linear) -> None:
         super().__init__()
         self.features, self.head = features, head
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.head(self.features(x))
-        return logits.transpose(1, 2) if logits.dim() == 3 else logits
+    def forward(self, x: Tensor, both: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        z = self.features(x)
+        logits = self.head(z)
+        logits = logits.transpose(1, 2) if logits.dim() == 3 else logits
+        return (logits, z) if both else logits
 
 
 class Residual(nn.Module):

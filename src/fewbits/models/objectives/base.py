@@ -36,9 +36,12 @@ class NetworkObjective:
     together(x, batch, statistics)       every client's loss and gradient at one model: (m,), (m, D)
     apart(y, rows, weights, statistics)  each client's gradient at its own model: y (m, D), rows and weights (m, B)
     logits(x, rows, statistics)          of the network at x (D,)
+    represent(x, rows, statistics)       what goes into its last linear layer at x (D,): (rows, C)
 
     Batch normalisation takes mean and variance from the rows of a gradient and moves the client's running statistics
     (m, S) in place, as torch's does (in pieces of CHUNK rows, where there are more); `measure` normalises by the running ones.
+    `apart` takes a function `slope(part, z)`, which gives what is added to the loss's derivative by the
+    representations z (k, B, C) of the clients `part`, a slice of the m (federation/local/terms/).
     """
 
     smoothness = None
@@ -79,15 +82,36 @@ class NetworkObjective:
         return out
 
     def client_gradients(
-        self, y: torch.Tensor, who: np.ndarray, positions, weights, statistics=None
+        self, y: torch.Tensor, who: np.ndarray, positions, weights, statistics=None, slope=None
     ) -> torch.Tensor:
         """Each client's gradient at its own model, on some of its rows: y (m, D) -> (m, D).
 
-        who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`; statistics (m, S).
+        who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`; statistics (m, S); slope: as of `apart`.
         """
         rows = np.stack([self.parts[i][place] for i, place in zip(who, positions, strict=True)])
-        found = self.apart(y, rows, torch.from_numpy(weights).to(self.dtype), statistics)
+        weights = torch.from_numpy(weights).to(self.dtype)
+        found = self.apart(y, rows, weights, statistics, slope)
         return found + self.model.weight_decay * y if self.model.weight_decay else found
+
+    def representations(self, x: torch.Tensor, who: np.ndarray) -> torch.Tensor:
+        """Of all rows of these clients, each by its own model: x (m, D) -> (m, most rows, C), zero where a client has
+        fewer rows."""
+        each = [self._represented(point.clone(), i) for point, i in zip(x, who, strict=True)]
+        return torch.nn.utils.rnn.pad_sequence(each, batch_first=True)
+
+    def _represented(self, x: torch.Tensor, client: int) -> torch.Tensor:
+        pieces = torch.from_numpy(self.parts[client]).split(CHUNK)
+        return torch.cat([self.represent(x, self.inputs(rows)) for rows in pieces])
+
+    @torch.no_grad()
+    def test_representations(self, x: torch.Tensor, statistics=None) -> torch.Tensor:
+        """Of the test rows, as `measure` sees them: x (D,), statistics (S,) -> (rows, C)."""
+        self.net.eval()
+        source = torch.from_numpy(self.data.test_x)
+        pieces = torch.arange(len(source)).split(CHUNK)
+        found = [self.represent(x, self.inputs(rows, source), statistics) for rows in pieces]
+        self.net.train()
+        return torch.cat(found)
 
     def measure(self, x, statistics=None):
         if self.statistics is not None and statistics is None:

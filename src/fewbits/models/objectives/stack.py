@@ -55,7 +55,7 @@ class StackObjective(NetworkObjective):
                 delta = self._through(delta @ layers[number][0], values[number])
         return torch.stack([(losses * weights)[a:b].sum() for a, b in clients]), gradients
 
-    def apart(self, y, rows, weights, statistics=None):
+    def apart(self, y, rows, weights, statistics=None, slope=None):
         layers = self._pairs(y)
         values, delta, _ = self._forward(layers, self._rows(rows), rows, weights)
         gradients = y.new_empty(y.shape)
@@ -66,11 +66,17 @@ class StackObjective(NetworkObjective):
             if bias:
                 gradients[:, bias] = delta.sum(dim=1)
             if number:
-                delta = self._through(torch.bmm(delta, layers[number][0]), values[number])
+                delta = torch.bmm(delta, layers[number][0])
+                if slope is not None and number == len(layers) - 1:
+                    delta += slope(slice(None), values[number])
+                delta = self._through(delta, values[number])
         return gradients
 
     def logits(self, x, inputs, statistics=None):
         return self._values(self._pairs(x), inputs.flatten(1))[-1]
+
+    def represent(self, x, inputs, statistics=None):
+        return self._values(self._pairs(x), inputs.flatten(1))[-2]
 
     def _places(self, number: int) -> tuple[slice, slice | None]:
         """Where the weights and the biases of a layer are in the flat vector."""

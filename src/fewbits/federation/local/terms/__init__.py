@@ -1,0 +1,1 @@
+"""Terms of the local objective that rest on the rows' representations. One file each; a plug-in of kind `term`."""
