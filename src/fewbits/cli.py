@@ -299,6 +299,22 @@ def measure(study: str, config: Path, scale: str | None, results: Path) -> None:
 @CONFIG_OPTION
 @SCALE_OPTION
 @RESULTS_OPTION
+def spectra(study: str, config: Path, scale: str | None, results: Path) -> None:
+    """Gather the spectra of representations in the snapshots of a study's runs: spectra.csv."""
+    from fewbits.spectra import gather, kept
+
+    scale, loaded, folder = study_at(config, scale, results, study)
+    runs = [run for run in loaded.runs(scale) if kept(run.spec)]
+    if not runs:
+        raise ValueError(f"study {study}: keeps no spectra at scale '{scale}'; nothing to gather")
+    click.echo(gather(runs, results / "runs", folder / "spectra.csv"))
+
+
+@main.command()
+@STUDY_OPTION
+@CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
 def judge(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Check a study's claims: claims.csv."""
     from fewbits.analysis.claims import judge_folder

@@ -16,7 +16,14 @@ from filelock import FileLock, Timeout
 
 from fewbits import checkpoint, environment, fingerprint, registry
 from fewbits.datasets.base import Arrays
-from fewbits.federation import assemble, engine, outcome, snapshots
+from fewbits.federation import (
+    assemble,
+    engine,
+    outcome,
+    representations,
+    snapshots,
+    statistics,
+)
 from fewbits.federation.engine import Batch, Observer
 from fewbits.files import canonical, digest, read_json, write_json, write_text
 from fewbits.journal import Journal
@@ -212,8 +219,14 @@ class Desk(Observer):
             self.said = now
 
     def saw(self, batch: Batch, opened) -> None:
-        layers, kept = self.problem.objective.layers, self._schedule(batch.names[0]).snapshots
-        taken = snapshots.of_lanes(opened.seen, opened.cohort, layers, kept.clients)
+        f, kept = self.problem.objective, self._schedule(batch.names[0]).snapshots
+        taken = [{} for _ in batch.names]
+        if "updates" in kept.keep:
+            taken = snapshots.updates_of_lanes(opened.seen, opened.cohort, f.layers, kept.clients)
+        if "spectra" in kept.keep:
+            after = batch.state["x"], batch.state.get(statistics.KEY)
+            found = representations.of_lanes(f, *after, opened.seen)
+            taken = [one | other for one, other in zip(taken, found, strict=True)]
         for name, arrays in zip(batch.names, taken, strict=True):
             snapshots.save(self.places.run(self.runs[name], name), batch.round, arrays)
 

@@ -36,6 +36,21 @@ rule measure:
         "fewbits measure --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
 
 
+rule spectra:
+    input:
+        lambda w: receipts(w.study),
+    output:
+        f"results/{SCALE}/{{study}}/spectra.csv",
+    log:
+        f"logs/spectra/{SCALE}-{{study}}.log",
+    params:
+        scale=SCALE,
+        runs=lambda w: digest(" ".join(r.id for r in PLAN.runs_of(w.study))),
+        code=fingerprint.of_analysis("fewbits.spectra"),
+    shell:
+        "fewbits spectra --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
+
+
 rule judge:
     input:
         rules.collect.output,

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from fewbits import fingerprint, registry, studies
+from fewbits import fingerprint, registry, spectra, studies
 from fewbits.files import canonical, digest
 
 try:
@@ -92,15 +92,15 @@ def figure_class(study, figure):
 
 
 def measured(study, part=None, name=None):
-    """The table of a study's operators: [] for a study without, and for figures that do not read it."""
-    reads = (
-        part is None or getattr(figure_class(study, name), "reads", "") == "operators"
-    )
-    return (
-        [f"results/{SCALE}/{study}/operators.csv"]
-        if reads and STUDIES[study].operators
-        else []
-    )
+    """The tables beside the metrics that a study has; of a figure, that which its kind reads."""
+    has = {
+        "operators": STUDIES[study].operators is not None,
+        "spectra": any(spectra.kept(run.spec) for run in PLAN.runs_of(study)),
+    }
+    if part is not None:
+        reads = getattr(figure_class(study, name), "reads", "metrics")
+        has = {table: there and table == reads for table, there in has.items()}
+    return [f"results/{SCALE}/{study}/{table}.csv" for table in has if has[table]]
 
 
 def operators(study, labels):

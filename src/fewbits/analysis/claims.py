@@ -9,13 +9,15 @@ every run (inequalities, identity) are judged on the worst one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fewbits.analysis import estimators
 from fewbits.analysis.errors import AnalysisError
 from fewbits.analysis.numbers import number
-from fewbits.analysis.operators import load as load_operators
+from fewbits.analysis.reads import table as read_table
 from fewbits.analysis.studyfile import plain
 from fewbits.files import write_text
 
@@ -80,13 +82,15 @@ def verdict(low: float, high: float, wanted: Criterion, everywhere: bool = False
     return NOT_REPRODUCED if apart or everywhere else INCONCLUSIVE
 
 
-def judge(study, scale: str, runs, metrics, operators=None):
+def judge(study, scale: str, runs, metrics, read=None):
     """A table (COLUMNS) with one row per claim of the study, judged on this scale's runs.
 
-    operators: what was measured of a study's operators, if it has any.
+    read: gives the tables beside the metrics that claims read, by name (reads.py).
     """
-    tables = {"metrics": metrics, "operators": operators}
     import pandas as pd
+
+    def tables(name: str):
+        return metrics if name == "metrics" else read(name)
 
     study, rows = plain(study), []
     for claim in study.get("claims") or []:
@@ -103,14 +107,14 @@ def judge_folder(study, scale: str, folder: Path) -> Path:
     from fewbits.analysis.selection import load_tables
 
     path = Path(folder) / "claims.csv"
-    read = load_tables(folder, plain(study).get("methods"))
-    operators = load_operators(plain(study), folder) if plain(study).get("operators") else None
-    table = judge(study, scale, *read, operators)
+    runs, metrics = load_tables(folder, plain(study).get("methods"))
+    read = cache(lambda name: read_table(name, metrics, plain(study), folder))
+    table = judge(study, scale, runs, metrics, read)
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
     return path
 
 
-def _judge_one(claim: dict, study: str, scale: str, runs, tables: dict) -> dict:
+def _judge_one(claim: dict, study: str, scale: str, runs, tables: Callable) -> dict:
     from fewbits.analysis.intervals import summarise
 
     published = claim.get("published") or {}
@@ -126,7 +130,7 @@ def _judge_one(claim: dict, study: str, scale: str, runs, tables: dict) -> dict:
     estimator = estimators.make(here["measure"])
     unit, factor = _unit(estimator, here, published)
     wanted = criterion(here["reproduced"], published)
-    values = estimator.measure(runs, tables[estimator.reads]) * factor
+    values = estimator.measure(runs, tables(estimator.reads)) * factor
     if estimator.everywhere:
         low, high = float(values.min()), float(values.max())
         middle = low if wanted.holds(high) and not wanted.holds(low) else high

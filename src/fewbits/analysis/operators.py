@@ -21,11 +21,6 @@ TENSOR = ("run", "round", "source", "client", "layer")
 SOURCES = {"update": "gradient", "residual": "EF21 residual"}
 
 
-def rows_for(reader, metrics, study: dict, folder: Path):
-    """What a kind reads: the runs' metrics, or operators.csv."""
-    return load(study, folder) if getattr(reader, "reads", "metrics") == "operators" else metrics
-
-
 def load(study: dict, folder: Path):
     """operators.csv, with the operators' labels. Raises AnalysisError."""
     import pandas as pd

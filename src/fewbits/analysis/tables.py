@@ -18,6 +18,7 @@ from fewbits.analysis.numbers import interval, latex, number
 from fewbits.analysis.operators import operator_errors, operator_sizes, stable_ranks
 from fewbits.analysis.published_table import published_beside
 from fewbits.analysis.selection import at_default
+from fewbits.analysis.spectra import collapse
 from fewbits.analysis.style import panel_title
 
 
@@ -195,6 +196,7 @@ TABLES = {
     "operator_errors": operator_errors,
     "operator_sizes": operator_sizes,
     "stable_ranks": stable_ranks,
+    "collapse": collapse,
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fewbits.analysis import tables
 from fewbits.analysis.errors import AnalysisError
-from fewbits.analysis.operators import rows_for
+from fewbits.analysis.reads import rows_for
 from fewbits.analysis.studyfile import entry, plain
 from fewbits.files import write_text
 

@@ -133,9 +133,9 @@ def schedule(spec: dict) -> Schedule:
     }
     known = {key: value for key, value in given.items() if value is not None}
     if "snapshots" in spec:
-        known["snapshots"] = Snapshots(
-            tuple(spec["snapshots"]["rounds"]), spec["snapshots"]["clients"]
-        )
+        asked = spec["snapshots"]
+        keep = tuple(asked.get("keep", ("updates",)))
+        known["snapshots"] = Snapshots(tuple(asked["rounds"]), asked["clients"], keep)
     return Schedule(rounds=spec["rounds"], record_every=spec["record_every"], **known)
 
 

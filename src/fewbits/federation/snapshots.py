@@ -5,6 +5,8 @@ A snapshot of a round is a file `snapshots/ROUND.npz` in the run's folder, witho
     clients           (m,) int64, the first clients of the round's cohort
     update/LAYER      (m, *shape) what the local solver made: a gradient, or a model difference
     residual/LAYER    (m, *shape) what the method gave to its compressor (EF21: grad f_i - g_i); absent if it gave nothing
+
+and, where `keep` says spectra, the spectra of representations (federation/representations.py).
 """
 
 from __future__ import annotations
@@ -27,21 +29,24 @@ SOURCES = ("update", "residual")
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Which rounds are kept, and of how many clients."""
+    """Which rounds are kept, of how many clients, and what: updates, spectra."""
 
     rounds: tuple[int, ...] = ()
     clients: int = 1
+    keep: tuple[str, ...] = ("updates",)
 
 
-def of_lanes(seen: dict, cohort, layers: Sequence, clients: int) -> list[dict[str, np.ndarray]]:
+def updates_of_lanes(
+    seen: dict, cohort, layers: Sequence, clients: int
+) -> list[dict[str, np.ndarray]]:
     """The arrays of every lane's snapshot.
 
-    seen: of SOURCES what the round saw, (lanes, m, *shape); cohort: (lanes, m) client numbers, None for
+    seen: what the round saw, of which SOURCES are kept, (lanes, m, *shape); cohort: (lanes, m) client numbers, None for
     everyone; layers: (name, shape) in the vector's order.
     """
-    lanes = []
-    for lane in range(len(next(iter(seen.values())))):
-        kept = {source: x[lane, :clients].flatten(1) for source, x in seen.items()}
+    lanes, found = [], {source: seen[source] for source in SOURCES if source in seen}
+    for lane in range(len(next(iter(found.values())))):
+        kept = {source: x[lane, :clients].flatten(1) for source, x in found.items()}
         count = len(next(iter(kept.values())))
         who = torch.arange(count) if cohort is None else cohort[lane, :count]
         arrays = {"clients": who.numpy().astype(np.int64)}

@@ -40,8 +40,8 @@ def check_references(study: Study, problems: Problems) -> dict[tuple[str, str], 
             used[(key, item.id)] = _check_item(item, (key, i), index, problems)
             check_kind = _check_figure_kind if key == "figures" else _check_table_kind
             check_kind(item.kind, item.options, (key, i), problems)
-            if _reads_operators(key, item.kind):
-                check_names(item.options, (key, i, "options"), study, problems)
+            at, scales = (key, i, "options"), used[(key, item.id)]
+            _check_read(_reads(key, item.kind), item.options, at, scales, study, problems)
     for i, claim in enumerate(study.claims):
         _check_claim(claim, ("claims", i), study, index, problems)
     return used
@@ -226,10 +226,24 @@ def _estimators() -> dict[str, type]:
     return ESTIMATORS
 
 
-def _reads_operators(key: str, kind: str) -> bool:
-    """Whether a figure's or a table's kind reads operators.csv."""
+def _reads(key: str, kind: str) -> str:
+    """The table that a figure's or a table's kind reads."""
     known = registry.plugins("figure") if key == "figures" else _tables()
-    return getattr(known.get(kind), "reads", None) == "operators"
+    return getattr(known.get(kind), "reads", "metrics")
+
+
+def _check_read(
+    table: str, options: dict, at: Path, scales: tuple[str, ...], study: Study, problems: Problems
+) -> None:
+    """Check what is read beside the runs' metrics: operators that are named, spectra that are kept."""
+    if table == "operators":
+        check_names(options, at, study, problems)
+    for scale in scales if table == "spectra" else ():
+        if not any(
+            "spectra" in r.spec.get("snapshots", {}).get("keep", ()) for r in study.runs(scale)
+        ):
+            text = f"found a kind that reads spectra, but no run at scale '{scale}' keeps them; allowed: "
+            problems.add(at, text + "snapshots: {rounds: [...], keep: [spectra]} in a grid")
 
 
 def _check_claim(claim: Any, at: Path, study: Study, index: Index, problems: Problems) -> None:
@@ -250,8 +264,7 @@ def _check_claim(claim: Any, at: Path, study: Study, index: Index, problems: Pro
         if len(problems) == before:
             _check_selections(here.measure, (*path, "measure"), scale, index, problems)
             measure = _estimators()[here.measure["estimator"]].model_validate(here.measure)
-            if measure.reads == "operators":
-                check_names(here.measure, (*path, "measure"), study, problems)
+            _check_read(measure.reads, here.measure, (*path, "measure"), (scale,), study, problems)
 
 
 def _check_estimator(measure: dict, at: Path, problems: Problems) -> None:

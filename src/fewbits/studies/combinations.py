@@ -51,6 +51,19 @@ def _check_sending(algorithm: Choice, compressor: Choice, problems: Problems) ->
         problems.add(compressor.path, f"{text}; allowed: {others}")
 
 
+def check_spectra(point: dict[str, Choice], kept: Choice, problems: Problems) -> None:
+    """Note spectra of representations that do not exist."""
+    if "spectra" not in (kept.value.get("keep") or ()):
+        return
+    model, data = point["model"].plugin, registry.find("dataset", point["dataset"].value["name"])
+    reason = "only networks have representations" if model.linear else None
+    reason = reason or model.without_representations(data.sequence)
+    if reason is None and not data.test_rows:
+        reason = f"'{data.name}' has no test rows"
+    if reason:
+        problems.add((*kept.path, "keep"), f"found spectra ({reason}); allowed: updates")
+
+
 def check_theory(point: dict[str, Choice], step: Choice, problems: Problems) -> None:
     """Note a step that theory does not give for this method with these slots."""
     if "rule" not in step.value:

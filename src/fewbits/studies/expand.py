@@ -5,7 +5,12 @@ from __future__ import annotations
 from itertools import product
 
 from fewbits.studies.choices import NOTHING, Choice, choose
-from fewbits.studies.combinations import check_combination, check_doubts, check_theory
+from fewbits.studies.combinations import (
+    check_combination,
+    check_doubts,
+    check_spectra,
+    check_theory,
+)
 from fewbits.studies.errors import Problems
 from fewbits.studies.grids import Alternative, Merged, alternatives, merge
 from fewbits.studies.runs import KEYS, OPTIONAL, PLUGINS, Run, partition_id, run_id
@@ -57,6 +62,8 @@ def expand_grid(study: str, grid: str, merged: Merged, problems: Problems) -> li
     for point in product(*axes[:plugins]):
         named = dict(zip(PLUGINS, point, strict=True))
         check_combination(named, problems)
+        for kept in axes[KEYS.index("snapshots")]:
+            check_spectra(named, kept, problems)
         for step in axes[KEYS.index("step")]:
             check_theory(named, step, problems)
     if len(problems) == before:

@@ -98,11 +98,12 @@ def _grid() -> dict:
     }
     keys["stop"] = _axis(stop, "ends a run early")
     keys["snapshots"] = {
-        "description": "updates kept for studies of the operators themselves",
+        "description": "updates kept for studies of the operators themselves, or spectra of representations",
         "type": "object",
         "properties": {
             "rounds": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
             "clients": {"type": "integer", "minimum": 1},
+            "keep": {"type": "array", "items": {"enum": ["updates", "spectra"]}, "minItems": 1},
         },
         "required": ["rounds"],
         "additionalProperties": False,
