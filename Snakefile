@@ -20,6 +20,20 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/hooks.smk"
 
 
+# Where jobs go to a cluster, these stay: moments of work, and MLflow's store, which only one machine may write.
+localrules:
+    all,
+    plan,
+    partition,
+    pictures,
+    collect,
+    judge,
+    draw,
+    provenance,
+    report,
+    record,
+
+
 rule all:
     default_target: True
     input:

@@ -57,7 +57,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def empty_process(folder: Path) -> float:
     """Processor seconds of training one run for one round: what a process a run would cost beside its rounds."""
-    run = next((folder / "results/runs").glob("*/*/spec.json"))
+    run = next((folder / "results/runs/ef21").glob("*/spec.json"))
     spec = json.loads(run.read_text()) | {"rounds": 1, "record_every": 1}
     (folder / "spec.json").write_text(json.dumps(spec))
     fewbits = [sys.executable, "-m", "fewbits.cli"]

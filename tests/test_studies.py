@@ -26,7 +26,7 @@ from fewbits.studies import (
     plan,
     write_plan,
 )
-from fewbits.studies.plan import LANES, SECONDS, batches, seconds
+from fewbits.studies.plan import LANES, batches, seconds
 from fewbits.studies.reading import read_mapping
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -215,15 +215,23 @@ def test_much_work_is_divided_equally_but_not_inside_a_batch(tmp_path):
     study = load(
         tmp_path, "seed: [0, 1]\n        rounds: 400", f"seed: [{seeds}]\n        rounds: 40000"
     )
-    jobs = plan(load_config(), [study]).jobs.values()
+    config = load_config()
+    jobs = plan(config, [study]).jobs.values()
     work = [sum(map(seconds, batches(job.runs))) for job in jobs]
     longest = max(map(seconds, batches([run for job in jobs for run in job.runs])))
-    assert len(jobs) % 2 == 0 and 4 <= len(jobs) <= 2 * sum(work) / SECONDS
+    assert len(jobs) % 2 == 0 and 4 <= len(jobs) <= 2 * sum(work) / config.job_seconds
     assert max(work) <= sum(work) / len(jobs) + longest
     assert max(map(len, batches([run for job in jobs for run in job.runs]))) <= LANES
     homes = {run.id: job.id for job in jobs for run in job.runs}
     for batch in batches([run for job in jobs for run in job.runs]):
         assert len({homes[run.id] for run in batch}) == 1
+
+
+def test_jobs_are_as_long_as_asked_for(tmp_path):
+    study = load(tmp_path, "rounds: 400", "rounds: 400000")
+    short, long = (plan(load_config(overrides={"job_seconds": s}), [study]).jobs for s in (1, 1e9))
+    assert list(long) == ["good-0"] and len(short) > 1
+    assert 10 < max(job.minutes for job in short.values()) < long["good-0"].minutes
 
 
 def test_a_model_says_what_a_round_takes(tmp_path, monkeypatch):

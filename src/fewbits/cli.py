@@ -75,8 +75,9 @@ def settings(config: Path, scale: str | None):
     """The configuration, with the scale of the command line if one is given."""
     from fewbits.studies import load_config
 
-    # FEWBITS_STUDIES is set by the pipeline: `snakemake --config studies=...`
+    # Set by the pipeline, which may have them from its command line: `snakemake --config studies=...`
     given = {"scale": scale, "studies": os.environ.get("FEWBITS_STUDIES")}
+    given["job_seconds"] = float(os.environ.get("FEWBITS_JOB_SECONDS", 0))
     return load_config(config, {key: value for key, value in given.items() if value})
 
 

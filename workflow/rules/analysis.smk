@@ -27,6 +27,9 @@ rule measure:
     log:
         f"logs/measure/{SCALE}-{{study}}.log",
     threads: 1
+    resources:
+        runtime=lambda w, attempt: attempt * 240,
+        mem_mb=lambda w, attempt: attempt * 4000,
     params:
         scale=SCALE,
         runs=lambda w: digest(" ".join(r.id for r in PLAN.runs_of(w.study))),
@@ -111,6 +114,7 @@ for study in STUDIES:
             table_files(study),
         log:
             f"logs/draw/{SCALE}-{study}-tables.log",
+        localrule: True
         params:
             scale=SCALE,
             study=study,

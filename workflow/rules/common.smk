@@ -27,6 +27,7 @@ REPORT = "reports/report.pdf" if SCALE == "default" else f"reports/report-{SCALE
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     f"export FEWBITS_STUDIES={','.join(STUDIES)}; "
+    f"export FEWBITS_JOB_SECONDS={CONFIG.job_seconds}; "
     + (
         f"export FEWBITS_DATA={shlex.quote(CONFIG.data_root)}; "
         if CONFIG.data_root
@@ -138,5 +139,5 @@ def void_receipts():
             path.unlink()
 
 
-if not workflow.dryrun:
+if workflow.is_main_process and not workflow.dryrun:
     void_receipts()

@@ -16,6 +16,9 @@ rule train:
     benchmark:
         "logs/train/{job}.benchmark.tsv"
     threads: 1
+    resources:  # for schedulers that want to know; more at each new attempt
+        runtime=lambda w, attempt: attempt * PLAN.jobs[w.job].minutes,
+        mem_mb=lambda w, attempt: attempt * 2000,
     params:
         scale=SCALE,
         runs=lambda w: digest(" ".join(sorted(r.id for r in PLAN.jobs[w.job].runs))),

@@ -40,6 +40,10 @@ class Config(Model):
             description="folder of data files; null: FEWBITS_DATA in the environment, else data/"
         ),
     ] = None
+    job_seconds: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="about how long a training job takes"),
+    ] = 30.0
 
     _path: Path = PrivateAttr(default=Path("config/config.yaml"))
 

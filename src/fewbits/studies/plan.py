@@ -19,7 +19,6 @@ from fewbits.studies.files import Config
 from fewbits.studies.runs import Run, column_order
 from fewbits.studies.schema import Study
 
-SECONDS = 30.0  # a job's target: large against the two seconds that starting it takes
 LANES = 64  # most runs that share one computation
 A_ROUND = 0.01  # seconds, of a model that does not say
 
@@ -35,6 +34,11 @@ class Job:
     @property
     def partitions(self) -> list[str]:
         return list(dict.fromkeys(run.partition for run in self.runs))
+
+    @property
+    def minutes(self) -> int:
+        """What to ask a cluster for: ten times the estimate, and ten minutes."""
+        return 10 + ceil(10 * sum(map(seconds, batches(list(self.runs)))) / 60)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def plan(config: Config, studies: list[Study], scale: str | None = None) -> Plan
     """Runs, jobs and partitions of these studies. `scale`: the configuration's if None."""
     scale = scale or config.scale
     runs = [run for study in studies for run in study.runs(scale)]
-    jobs = {job.id: job for job in _jobs(runs)}
+    jobs = {job.id: job for job in _jobs(runs, config.job_seconds)}
     partitions: dict[str, Partition] = {}
     for run in runs:
         if run.partition not in partitions:
@@ -93,14 +97,14 @@ def _partition(run: Run) -> Partition:
     return Partition(run.partition, spec["dataset"], spec["partition"], spec["seed"], random)
 
 
-def _jobs(runs: list[Run]) -> list[Job]:
+def _jobs(runs: list[Run], target: float) -> list[Job]:
     studies: dict[str, list[Run]] = {}
     for run in runs:
         studies.setdefault(run.study, []).append(run)
     return [
         Job(f"{study}-{number}", study, tuple(part))
         for study, members in studies.items()
-        for number, part in enumerate(_packed(batches(members)))
+        for number, part in enumerate(_packed(batches(members), target))
     ]
 
 
@@ -113,13 +117,13 @@ def batches(runs: list[Run]) -> list[list[Run]]:
     return [lanes[i : i + LANES] for lanes in alike.values() for i in range(0, len(lanes), LANES)]
 
 
-def _packed(work: list[list[Run]]) -> list[list[Run]]:
+def _packed(work: list[list[Run]], target: float) -> list[list[Run]]:
     """The runs of a study's jobs: batches in order, those of a data set together, cut into equal shares."""
     order = list(dict.fromkeys(batch[0].spec["dataset"]["name"] for batch in work))
     work = sorted(work, key=lambda batch: order.index(batch[0].spec["dataset"]["name"]))
     costs = [seconds(batch) for batch in work]
     total, before = sum(costs), 0.0
-    shares: list[list[Run]] = [[] for _ in range(_count(total))]
+    shares: list[list[Run]] = [[] for _ in range(_count(total / target))]
     for batch, cost in zip(work, costs, strict=True):
         middle = before + cost / 2  # of the batch, which belongs to the share that this lies in
         shares[min(len(shares) - 1, int(len(shares) * middle / total))].extend(batch)
@@ -127,9 +131,9 @@ def _packed(work: list[list[Run]]) -> list[list[Run]]:
     return [share for share in shares if share]
 
 
-def _count(total: float) -> int:
-    """Jobs for so many seconds of work: an even number, so that two cores end together, or one."""
-    return 1 if total <= SECONDS else 2 * ceil(total / (2 * SECONDS))
+def _count(targets: float) -> int:
+    """Jobs for so much work: an even number, so that two cores end together, or one."""
+    return 1 if targets <= 1 else 2 * ceil(targets / 2)
 
 
 def manifest(plan: Plan) -> str:

@@ -53,7 +53,8 @@ class StackObjective(NetworkObjective):
                     torch.sum(own, dim=0, out=out[bias])
             if number:
                 delta = self._through(delta @ layers[number][0], values[number])
-        return torch.stack([(losses * weights)[a:b].sum() for a, b in clients]), gradients
+        losses *= weights
+        return torch.stack([losses[a:b].sum() for a, b in clients]), gradients
 
     def apart(self, y, rows, weights, statistics=None, slope=None):
         layers = self._pairs(y)
