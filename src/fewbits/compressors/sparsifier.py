@@ -1,8 +1,8 @@
 """What the sparsifiers share: some entries are sent, as they are or times a constant, and the others are not.
 
 A family says which entries of each row it takes; from that come the batched operator, the message and its
-reading. The positions travel in the form that is shortest: bit-packed indices, the key they were drawn with
-(where they depend on nothing else), or, zeros included, all entries as a dense array.
+reading. The positions travel in the form that is shortest: bit-packed indices (or what the family sends in their
+place), the key they were drawn with (where they depend on nothing else), or, zeros included, all entries as a dense array.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ from fewbits.compressors.message import Bits, Field, Message, MessageError, from
 from fewbits.lazy import torch
 
 SEEDED = 2  # added to the form when the key is sent instead of indices
+BITMAP = 4  # added to the form when a bit for each entry says whether it is sent
+POSITIONS = ("packed", "int32", "bitmap")
 
 
 class Sparsifier(Compressor):
     """A family overrides `choose`, and `gain` and `admits` where these differ."""
 
     wire: str = "float32"
+    positions: str = "packed"  # one of POSITIONS: indices of few bits, of 32, or a bit for each entry
     seeded: ClassVar[bool] = False  # whether `choose` looks at keys alone
 
     def choose(self, rows: np.ndarray, peak: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -48,7 +51,7 @@ class Sparsifier(Compressor):
         return True
 
     def form(self, count: int, d: int) -> Form:
-        return _form(count, self.wire, d, self.seeded)
+        return _form(count, self.wire, d, self.positions, self.seeded)
 
     def compress(self, x, shape, keys=None):
         d = size(shape)
@@ -92,28 +95,31 @@ class Sparsifier(Compressor):
         if form.form >= DENSE:
             sections = (values,)
         else:
-            sections = (keys if form.form >= SEEDED else indices, values)
+            places = keys if form.form & SEEDED else mask if form.form & BITMAP else indices
+            sections = (places, values)
         return Message(self.codec, form.form, form.count, form.layout, sections)
 
     def decode(self, message, shape, dtype):
         d = size(shape)
-        *places, values = message.sections
+        values = message.sections[-1]
         with np.errstate(over="ignore"):
             received = self._received(values.astype(work_type(dtype)), d)
         if not np.isfinite(received).all():
             raise MessageError(f"payload holds numbers beyond {str(dtype).removeprefix('torch.')}")
         if message.form < DENSE:
-            indices = self._redraw(places[0], d) if message.form >= SEEDED else places[0]
             out = np.zeros(d, work_type(dtype))
-            out[indices] = received
+            out[self._indices(message, d)] = received
         else:
             out = received
         return torch.from_numpy(out).reshape(shape).to(dtype)
 
-    def _redraw(self, key: np.ndarray, d: int) -> np.ndarray:
-        """The indices that a key (1,) stands for."""
-        nothing = np.broadcast_to(np.float32(0), (1, d))
-        return np.flatnonzero(self.choose(nothing, np.zeros(1), key.astype(np.uint64)))
+    def _indices(self, message: Message, d: int) -> np.ndarray:
+        """Where the values of a message that is not dense belong."""
+        places = message.sections[0]
+        if message.form & SEEDED:
+            nothing = np.broadcast_to(np.float32(0), (1, d))
+            return np.flatnonzero(self.choose(nothing, np.zeros(1), places.astype(np.uint64)))
+        return np.flatnonzero(places) if message.form & BITMAP else places
 
     def from_bytes(self, data, shape):
         d = size(shape)
@@ -129,22 +135,27 @@ class Sparsifier(Compressor):
             return expected.layout
 
         message = from_bytes(data, self.codec, d, layouts)
-        if SEEDED <= message.form < DENSE:
-            found = len(self._redraw(message.sections[0], d))
-            if found != message.count:
-                raise MessageError(f"the key stands for {found} entries, not {message.count}")
-        elif message.form < SEEDED:
-            forms.require_increasing(message.sections[0], d)
+        if message.form < DENSE:
+            indices = self._indices(message, d)
+            if len(indices) != message.count:
+                said = "key stands for" if message.form & SEEDED else "bitmap has"
+                raise MessageError(f"the {said} {len(indices)} entries, not {message.count}")
+            forms.require_increasing(indices, d)
         return message
 
 
 @functools.lru_cache(maxsize=100_000)
-def _form(count: int, wire: str, d: int, seeded: bool) -> Form:
-    """The shortest of dense, indices and key; the first of these where two are equally long."""
+def _form(count: int, wire: str, d: int, positions: str, seeded: bool) -> Form:
+    """The shortest of dense, positions and key; the first of these where two are equally long."""
     number, values = FORMS.index(wire), Field("values", wire, count)
+    places = {
+        "packed": forms.index_field(count, d),
+        "int32": Field("indices", "uint32", count),
+        "bitmap": Field("indices", "uint1", d),
+    }[positions]
     found = [
         forms.dense(wire, d),
-        forms.make(number, count, (forms.index_field(count, d), values)),
+        forms.make(number + BITMAP * (positions == "bitmap"), count, (places, values)),
     ]
     if seeded:
         key = Field("metadata", "uint64", 1)
