@@ -90,6 +90,12 @@ BAD = [
     ("step: {rule: theory, factor: 1}", "step: {rule: theory, value: 1}", "scales.default.grids.dense.step",
      "{rule: theory, value: 1}", "either"),
     ("step: {rule: theory, factor: 1}", "step: 0.1", "scales.default.grids.dense.step", "0.1", "{value: number}"),
+    ("step: {rule: theory, factor: 1}", "step: {rule: theory, factor: 1}\n        sending: {name: segments, count: 9}",
+     "scales.default.grids.dense.step", "sending 'segments'", "step: {value: ...}"),
+    ("step: {value: 0.5}", "step: {value: 0.5}\n        sending: {name: segments, count: 99}",
+     "scales.paper.grids.sweep.sending.count", "99", "at most 68"),
+    ("        algorithm: gd\n        step: {rule: theory, factor: 1}", "        algorithm: powersgd\n        step: {value: 1}\n        sending: {name: segments, count: 3}", "scales.default.grids.dense.sending.name",
+     "does not send its update", "another"),
     # references
     ("grid: [sweep, dense]", "grid: [sweep, dens]", "figures[0].grid", "'dens'", "(did you mean 'dense'?)"),
     ("select: {algorithm: [ef21, gd]}", "select: {algoritm: ef21}", "figures[0].select.algoritm",

@@ -29,7 +29,9 @@ from fewbits.studies import read_run
 from fewbits.train import train_one
 
 WORKER = str(Path(__file__).with_name("distributed_worker.py"))
-SLOTS = ("algorithm", "compressor", "downlink", "layers", "model", "local", "selection", "server")
+SLOTS = (
+    "algorithm", "compressor", "downlink", "layers", "model", "local", "selection", "sending", "server",
+)  # fmt: skip
 
 
 def silent(line):
@@ -89,6 +91,7 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     }
     half = {"selection": {"name": "uniform", "fraction": 0.5}}
     specs["cohort"] = vary(specs["ef21"], **half, compressor={"name": "qsgd", "levels": 2})
+    specs["segments"] = vary(specs["ef21_plus"]) | {"sending": {"name": "segments", "count": 4}}
     specs["clock"] = vary(specs["ef21"], clock={"name": "phones"})
     specs["diverges"] = vary(specs["ef21"], step={"value": 1e200})
     specs["kept"] = vary(specs["ef21"], snapshots={"rounds": [2], "clients": 4})

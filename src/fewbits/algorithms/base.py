@@ -163,6 +163,7 @@ class Algorithm:
     name: ClassVar[str]
     sends: ClassVar[str] = "compressed"
     feedback: ClassVar[bool] = False  # error feedback: rests on a contractive compressor
+    unbiased: ClassVar[bool] = False  # rests on messages whose mean is what was wanted
     cite: ClassVar[str]
     label: ClassVar[str]  # how figures and tables call it
     shows: ClassVar[tuple[str, ...]] = ()  # numbers of its state, (lanes,), that are recorded

@@ -34,6 +34,7 @@ class DIANA(Algorithm):
     name: ClassVar[str] = "diana"
     cite: ClassVar[str] = "mishchenko2019diana"
     label: ClassVar[str] = "DIANA"
+    unbiased: ClassVar[bool] = True
 
     memory: Annotated[float, Field(gt=0, le=1)] | None = None
 

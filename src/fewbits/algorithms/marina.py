@@ -39,6 +39,7 @@ class MARINA(Algorithm):
     name: ClassVar[str] = "marina"
     cite: ClassVar[str] = "gorbunov2021marina"
     label: ClassVar[str] = "MARINA"
+    unbiased: ClassVar[bool] = True
 
     p: Annotated[float, Field(gt=0, le=1)] | None = None
     wire: Literal["float32", "float64"] = "float32"

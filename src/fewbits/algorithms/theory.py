@@ -38,8 +38,8 @@ class Theory:
 
     alpha, omega: constants of the clients' C (compressors/base.py), None where it has none; alpha_down: of the
     server's. share: probability that a client takes part in a round, the same for all; None if there is none such.
-    exact: whether an update is a gradient (not what local work changed). plain: whether the server's step is (no optimiser). instead: what has a contraction constant where the
-    clients' C has none, for messages.
+    exact: whether an update is a gradient (not what local work changed). plain: whether the server's step is (no optimiser).
+    whole: whether a message is about the whole update. instead: what has a contraction constant where the clients' C has none, for messages.
     """
 
     smoothness: Smoothness | None
@@ -50,6 +50,7 @@ class Theory:
     share: float | None = 1.0
     exact: bool = True
     plain: bool = True
+    whole: bool = True
     instead: str | None = None
 
     @property
@@ -93,6 +94,8 @@ def step_size(algorithm, rule: str, theory: Theory) -> float:
         raise NoStep("theory knows updates that are gradients, not the outcome of local work")
     if not theory.plain:
         raise NoStep("theory knows the plain step of a server, not those of its optimiser")
+    if not theory.whole:
+        raise NoStep("theory knows messages about whole updates, not about a part of them")
     if rule == "ef21":
         return ef21_step("theory", replace(theory, share=1.0))
     return algorithm.step_size(rule, theory)

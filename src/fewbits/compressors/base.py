@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -27,6 +27,12 @@ class Compressed:
     def onto(self, base: torch.Tensor) -> Compressed:
         """The same message for a receiver that has `base` and adds what it decodes to it."""
         return Compressed(base + self.value, self.bits, self.draft and self.draft.onto(base))
+
+    def placed(self, put: Callable, who: np.ndarray) -> Compressed:
+        """The same messages for a receiver that puts what it decodes of sender `who` (*batch) where it belongs."""
+        return Compressed(
+            put(self.value, who), self.bits, self.draft and self.draft.placed(put, who)
+        )
 
 
 class Compressor:

@@ -102,8 +102,13 @@ def for_model(block: dict, layers: Layers, **options) -> tuple[Compressor, float
     if len(layers) > 1 and block["name"] != Identity.name:
         made = layered(block, layers, **options)
         return made, made.achieved
-    shape = layers[0][1] if len(layers) == 1 else (sum(size(shape) for _, shape in layers),)
+    shape = shape_of(layers)
     return sizes.resolve(block, shape), sizes.achieved(block, shape)
+
+
+def shape_of(layers: Layers) -> tuple[int, ...]:
+    """That of an update of these layers: its own of a single layer, else one vector."""
+    return layers[0][1] if len(layers) == 1 else (sum(size(shape) for _, shape in layers),)
 
 
 def _achieved(block: dict, ruled: list[Part], whole: Layered) -> float | None:

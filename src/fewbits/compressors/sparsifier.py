@@ -35,7 +35,9 @@ class Sparsifier(Compressor):
     """A family overrides `choose`, and `gain` and `admits` where these differ."""
 
     wire: str = "float32"
-    positions: str = "packed"  # one of POSITIONS: indices of few bits, of 32, or a bit for each entry
+    positions: str = (
+        "packed"  # one of POSITIONS: indices of few bits, of 32, or a bit for each entry
+    )
     seeded: ClassVar[bool] = False  # whether `choose` looks at keys alone
 
     def choose(self, rows: np.ndarray, peak: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,13 +19,29 @@ NOTHING = b""
 
 @dataclass(frozen=True)
 class Way:
-    """C of x, on top of a base that the receiver has. x (*batch, *shape); keys (*batch) uint64 or None."""
+    """C of x, on top of a base that the receiver has. x (*batch, *shape); keys (*batch) uint64 or None.
+
+    put: where what is decoded of a sender belongs, (part, who) both with the batch's dimensions; None: it is all there is.
+    """
 
     compressor: Compressor
     shape: tuple[int, ...]
     x: torch.Tensor
     keys: np.ndarray | None
     base: torch.Tensor | None = None
+    put: Callable | None = None
+    who: np.ndarray | None = None
+
+    def received(self, value: torch.Tensor, place: tuple[int, ...]) -> torch.Tensor:
+        """What the receiver makes of what it decoded."""
+        if self.put is not None:
+            one = (slice(i, i + 1) for i in place)
+            value = self.put(value.reshape(*[1] * len(place), *self.shape), self.who[tuple(one)])
+            value = value[(0,) * len(place)]
+        if self.base is None:
+            return value
+        batch = self.x.shape[: len(place)]
+        return self.base.expand(*batch, *self.base.shape[len(place) :])[place] + value
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,10 @@ class Draft:
     def onto(self, base: torch.Tensor) -> Draft:
         """The same, for receivers that add what they decode to `base`."""
         return Draft((replace(self.ways[0], base=base),))
+
+    def placed(self, put: Callable, who: np.ndarray) -> Draft:
+        """The same, for receivers that put what they decode where it belongs."""
+        return Draft((replace(self.ways[0], put=put, who=who),))
 
     def choose(self, first: torch.Tensor, other: Draft) -> Draft:
         """These where the mask says so, `other` elsewhere."""
@@ -61,7 +82,8 @@ class Draft:
         """What a receiver makes of a payload, given its own bases and nothing else of the sender's."""
         x = self.ways[0].x
         if data == NOTHING:
-            return x.new_full(self.ways[0].shape, torch.nan)
+            nothing = x.new_full(self.ways[0].shape, torch.nan)
+            return self.ways[0].received(nothing, place)
         second = len(self.ways) > 1 and not data[0] & FLAG
         way = self.ways[1 if second else 0]
         try:
@@ -69,4 +91,4 @@ class Draft:
         except MessageError as error:
             raise MessageError(f"message of sender {place[-1]}: {error}") from None
         value = way.compressor.decode(message, way.shape, x.dtype)
-        return value if way.base is None else way.base.expand_as(way.x)[place] + value
+        return way.received(value, place)

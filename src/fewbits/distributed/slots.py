@@ -47,7 +47,8 @@ def spanning(setting: Setting, group: Group, form: str) -> Spanning:
     net, f = setting.network, setting.objective
     held = group.owner(f.clients) == group.rank
     kind = {"messages": Messages, "all_reduce": Summed}[form]
-    network = kind(group, held, net.shape, net.compressor, net.downlink, net.whole)
+    ends = net.compressor, net.downlink, net.whole, net.sending
+    network = kind(group, held, net.shape, *ends)
     slots = setting.selection, setting.local, setting.server, setting.clock
     return Spanning(setting.algorithm, Evaluated(f, group), network, *slots, group)
 

@@ -11,7 +11,7 @@ from fewbits.algorithms.base import Algorithm
 from fewbits.algorithms.theory import Theory, step_size, theta_beta
 from fewbits.compressors.base import Compressor, size
 from fewbits.compressors.identity import Identity
-from fewbits.compressors.layered import for_model
+from fewbits.compressors.layered import for_model, shape_of
 from fewbits.datasets.base import Arrays
 from fewbits.federation.clock.links import Links
 from fewbits.federation.engine import Schedule, Setting
@@ -19,6 +19,7 @@ from fewbits.federation.local.base import Local
 from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
 from fewbits.federation.selection.base import Selection
+from fewbits.federation.sending.base import Sending
 from fewbits.federation.server.base import Server
 from fewbits.federation.snapshots import Snapshots
 from fewbits.files import digest
@@ -37,6 +38,7 @@ class Problem:
     objective: Objective
     selection: Selection | None
     local: Local
+    sending: Sending
     server: Server
     clock: Links | None
     alpha: float | None
@@ -46,7 +48,8 @@ class Problem:
         """Compressed uplink, a downlink for methods that compress it; a model that goes down whole goes in the
         precision it is computed in."""
         whole = Identity(wire=self.objective.precision)
-        return Network(self.objective.shape, self.compressor, self.downlink, whole)
+        ends = self.compressor, self.downlink, whole
+        return Network(self.objective.shape, *ends, self.sending)
 
     def setting(self) -> Setting:
         """What fills the engine's slots."""
@@ -66,17 +69,28 @@ class Problem:
             smoothness=f.smoothness,
             clients=f.clients,
             alpha=self.alpha,
-            omega=self.compressor.variance(f.shape),
+            omega=self.omega,
             alpha_down=self.downlink.contraction(f.shape),
             share=1.0 if self.selection is None else self.selection.share(f.clients),
             exact=self.local.exact,
             plain=type(self.server) is Server,
+            whole=self.sending.whole,
             instead=self.compressor.instead,
         )
 
+    @property
+    def omega(self) -> float | None:
+        """The compressor's variance constant, None if it has none."""
+        return self.compressor.variance(self._part) if self.sending.whole else None
+
     def doubt(self) -> str | None:
         """What to warn of before this runs."""
-        return self.algorithm.doubt(self.compressor, self.alpha)
+        return self.algorithm.doubt(self.compressor, self.compressor.contraction(self._part))
+
+    @property
+    def _part(self) -> tuple[int, ...]:
+        """Shape of what the compressor is given."""
+        return shape_of(self.sending.layers(self.objective.layers))
 
     def constants(self, step: float) -> dict[str, float]:
         """What the theory of this run is made of."""
@@ -85,9 +99,8 @@ class Problem:
         if self.alpha is not None:
             theta, beta = theta_beta(self.alpha)
             numbers |= {"alpha": self.alpha, "theta": theta, "beta": beta}
-        omega = self.compressor.variance(self.objective.shape)
-        if omega is not None:
-            numbers["omega"] = omega
+        if self.omega is not None:
+            numbers["omega"] = self.omega
         if self.achieved is not None:
             numbers["payload_achieved"] = self.achieved
         smoothness = self.objective.smoothness
@@ -98,25 +111,28 @@ def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:
     """The shared part of runs like `spec`, on these rows and this partition."""
     source = registry.find("dataset", spec["dataset"]["name"])
     objective = registry.make("model", spec["model"]).objective(data, parts, source)
-    compressor, achieved = _compressor(spec, "compressor", objective)
+    sending = _plugin("sending", spec.get("sending")) or Sending()
+    layers = sending.layers(objective.layers)
+    compressor, achieved = _compressor(spec, "compressor", layers)
     return Problem(
         algorithm=_plugin("algorithm", spec["algorithm"]),
         compressor=compressor,
-        downlink=_compressor(spec, "downlink", objective)[0],
+        downlink=_compressor(spec, "downlink", objective.layers)[0],
         objective=objective,
         selection=_plugin("selection", spec.get("selection")),
         local=_plugin("local", spec.get("local") or {"name": "gradient"}),
+        sending=sending,
         server=_plugin("server", spec.get("server")) or Server(),
         clock=_plugin("clock", spec.get("clock")),
-        alpha=compressor.contraction(objective.shape),
+        alpha=compressor.contraction(shape_of(layers)) if sending.whole else None,
         achieved=achieved,
     )
 
 
-def _compressor(spec: dict, key: str, objective: Objective) -> tuple[Compressor, float | None]:
-    """The compressor of the model's layers, and what a size rule achieves on them."""
+def _compressor(spec: dict, key: str, layers) -> tuple[Compressor, float | None]:
+    """The compressor of these layers, and what a size rule achieves on them."""
     block = spec.get(key) or {"name": "identity"}
-    return for_model(block, objective.layers, **spec.get("layers", {}))
+    return for_model(block, layers, **spec.get("layers", {}))
 
 
 def _plugin(kind: str, block: dict | None):

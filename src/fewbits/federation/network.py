@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from fewbits import rng
 from fewbits.compressors.base import Compressed, Compressor
 from fewbits.compressors.identity import Identity
 from fewbits.compressors.message import Bits
+from fewbits.federation.sending.base import Sending
 from fewbits.lazy import torch
 
 COUNTERS = ("bits_up_values", "bits_up_indices", "bits_up_metadata", "bits_down")
@@ -27,11 +30,12 @@ class Network:
         compressor: Compressor,
         downlink: Compressor,
         whole: Compressor | None = None,
+        sending: Sending | None = None,
     ) -> None:
         """`compressor` and `downlink` are C of the clients and of the server; `whole` carries what the server
-        sends uncompressed (None: `downlink`)."""
+        sends uncompressed (None: `downlink`); `sending` says what of a client's numbers C is given (None: all)."""
         self.shape, self.compressor, self.downlink = shape, compressor, downlink
-        self.whole = whole or downlink
+        self.whole, self.sending = whole or downlink, sending or Sending()
         self.counters: torch.Tensor | None = None
         self._keys = self._errors = None
         self._watch = False
@@ -55,15 +59,18 @@ class Network:
         self._share = 1.0 if cohort is None else cohort.shape[1] / clients
 
     def compress(self, x: torch.Tensor) -> Compressed:
-        """C of each client's tensor: x (lanes, cohort, *shape). Sends nothing yet.
+        """C of what each client sends of its tensor: x (lanes, cohort, *shape). Sends nothing yet.
 
         Each message has a random stream of its own, named by lane, round, call within it, and client.
         """
-        keys = None
+        keys, who = None, self._who(x)
         if self.compressor.random:
-            who = np.arange(x.shape[1]) if self._cohort is None else self._cohort
             keys = rng.fold(self._call()[:, None], who)
-        message = self._make(self.compressor, x, self.shape, keys)
+        part = self.sending.take(x, who, self._round)
+        message = self._make(self.compressor, part, tuple(part.shape[2:]), keys)
+        message = message.placed(
+            partial(self.sending.put, round=self._round, shape=self.shape), who
+        )
         if self._watch:
             wanted, left = _square(x), _square(x - message.value)
             self._errors = torch.where(wanted > 0, left / wanted, 0.0)
@@ -81,6 +88,18 @@ class Network:
 
     def _make(self, compressor: Compressor, x: torch.Tensor, shape, keys=None) -> Compressed:
         return compressor.compress(x, shape, keys)
+
+    def about(self, like: torch.Tensor) -> torch.Tensor:
+        """Of which numbers the clients' messages of this round are: (lanes, cohort, *shape) bool."""
+        who = self._who(like)
+        part = self.sending.take(torch.ones_like(like, dtype=torch.bool), who, self._round)
+        return self.sending.put(part, who, self._round, self.shape)
+
+    def _who(self, x: torch.Tensor) -> np.ndarray:
+        """Numbers of the cohort's clients: (lanes, cohort)."""
+        if self._cohort is not None:
+            return self._cohort
+        return np.broadcast_to(np.arange(x.shape[1]), (len(x), x.shape[1]))
 
     def errors(self, lanes: int) -> dict[str, torch.Tensor]:
         """Relative error |C(v) - v|^2 / |v|^2 of the last messages that clients compressed in a watched round:

@@ -3,7 +3,7 @@
 A plug-in takes part by what it declares: an algorithm's `sends` ("compressed", "dense" or "either"), a data set's
 facts (_FACTS), and a method `check(self, ...)` of any plug-in, which gives None or says why not. Its
 arguments are taken by name from these facts (features: None for a model that is not `linear`) and dataset, model,
-partition, algorithm, compressor, selection, local (the instances, None if absent).
+partition, algorithm, compressor, selection, local, sending (the instances, None if absent).
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def check_theory(point: dict[str, Choice], step: Choice, problems: Problems) -> 
                 "downlink",
                 "selection",
                 "local",
+                "sending",
                 "server",
             )
             if point[key].value
@@ -111,6 +112,7 @@ def _theory(point: dict[str, Choice], features: int | None) -> Theory:
         share=1.0 if selection is None else selection.share(clients),
         exact=local is None or local.exact,
         plain=point["server"].plugin is None,
+        whole=getattr(point["sending"].plugin, "whole", True),
         instead=up.instead,
     )
 

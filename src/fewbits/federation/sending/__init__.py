@@ -1,0 +1,1 @@
+"""What of its numbers a client sends in a round. One file each; a plug-in of kind `sending`."""
