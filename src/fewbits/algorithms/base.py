@@ -21,6 +21,7 @@ from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
 from fewbits.federation.sampling import everyone
+from fewbits.federation.selection.base import Selection
 from fewbits.federation.server.base import Server
 from fewbits.federation.statistics import Statistics
 from fewbits.lazy import torch
@@ -34,7 +35,8 @@ class Round:
 
     step: the step size of each lane, (lanes, *[1] * len(shape)). cohort: the clients that take part,
     (lanes, m) increasing, None for everyone. keys: the lanes' random streams in this round, (lanes,) uint64.
-    number: of the round, from 1. memory: what the server's optimiser keeps, brought up to date by `descend`.
+    number: of the round, from 1. memory: what the server's optimiser keeps, brought up to date by `descend`, and what the
+    selection keeps. selection: judges the first updates of a round (None: nobody is judged).
     held: what clients keep for their local work, (lanes, clients, *shape) each; `updates` puts what they keep for the next
     round into `left`.
     seen: where a snapshot is taken (federation/snapshots.py), what was asked for, what was compressed, and the
@@ -55,6 +57,7 @@ class Round:
     statistics: Statistics | None = None
     held: dict[str, torch.Tensor] = field(default_factory=dict)
     left: dict[str, torch.Tensor] = field(default_factory=dict)
+    selection: Selection | None = None
 
     def updates(self, x: torch.Tensor, correction: torch.Tensor | None = None) -> torch.Tensor:
         """What each client of the cohort wants to send, from the model x: (lanes, cohort, *shape).
@@ -73,6 +76,9 @@ class Round:
             self.seen["model"] = x[:, None] - made
             self.seen.update({} if statistics is None else {"statistics": statistics})
         self.left.update({name: self.keep(self.held[name], value) for name, value in own.items()})
+        if self.selection is not None and not self.network.judged:
+            self.network.senders = self.selection.judge(self, x, made)
+            self.network.judged = True
         return self._see("update", made)
 
     def descend(self, x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
@@ -122,25 +128,27 @@ class Round:
         return held[torch.arange(len(held))[:, None], self.cohort]
 
     def keep(self, held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """`held` with the cohort's part replaced by `new`; the others keep theirs."""
-        if self.cohort is None:
+        """`held` with the cohort's part replaced by `new`; the others, and those that may not send, keep theirs."""
+        if self.cohort is None and self.network.senders is None:
             return new
+        who = everyone(held, self.objective) if self.cohort is None else self.cohort
         kept = held.clone()
-        kept[torch.arange(len(held))[:, None], self.cohort] = new
+        kept[torch.arange(len(held))[:, None], self.network.heard(who)] = self.network.heard(new)
         return kept
 
     def mean(self, x: torch.Tensor) -> torch.Tensor:
-        """The server's mean over the cohort: (lanes, cohort, *shape) -> (lanes, *shape)."""
-        return x.mean(dim=1)
+        """The server's mean over the cohort, or those of it that may send: (lanes, cohort, *shape) -> (lanes, *shape)."""
+        return self.network.heard(x).mean(dim=1)
 
     def mean_of_all(self, x: torch.Tensor) -> torch.Tensor:
         """(1/n) sum over the cohort, n all clients: the mean where the others send zero."""
-        return x.sum(dim=1) / self.objective.clients
+        return self.network.heard(x).sum(dim=1) / self.objective.clients
 
     def weighted_mean(self, x: torch.Tensor) -> torch.Tensor:
         """The mean over the cohort with weights proportional to the clients' numbers of rows."""
         rows = torch.as_tensor(self.objective.sizes, dtype=x.dtype)
         weights = rows.expand(len(x), -1) if self.cohort is None else rows[self.cohort]
+        x, weights = self.network.heard(x), self.network.heard(weights)
         weights = weights / weights.sum(dim=1, keepdim=True)
         return (x * weights.reshape(*weights.shape, *[1] * (x.dim() - 2))).sum(dim=1)
 

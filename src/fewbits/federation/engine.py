@@ -27,7 +27,7 @@ from fewbits.lazy import torch
 
 ROUND = rng.stream("round")
 JUDGED = ("grad_sq", "loss", "test_loss")  # whether a lane diverged, by the first that is recorded
-KEPT = "server."  # what the server's optimiser keeps, in a batch's state
+KEPT = "server."  # what the server's optimiser and the selection keep, in a batch's state
 HELD = "local."  # what clients keep for their local work
 
 
@@ -51,6 +51,7 @@ class Setting:
         return Round(
             self.objective, self.network, batch.step, cohort, self.local, _round_keys(batch),
             batch.round, self.server, memory, statistics=of_round(batch.state, self.network), held=held,
+            selection=self.selection if batch.round else None,
         )  # fmt: skip
 
     def seconds(self, batch: Batch, run: Round) -> torch.Tensor:
@@ -152,6 +153,8 @@ def start(
     opened = setting.open(batch, None)
     opened.memory.update(setting.server.initial(points))
     opened.held.update(setting.local.initial(points, setting.objective.clients))
+    if setting.selection is not None:
+        opened.memory.update(setting.selection.initial(points, setting.objective.clients))
     _update(batch, setting, opened, setting.algorithm.initial_state(points, opened))
     return batch
 
@@ -219,6 +222,8 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
         metrics["distortion"] = errors.mean(dim=-1)
     metrics |= setting.network.errors(len(x))
     metrics |= {name: batch.state[name] for name in setting.algorithm.shows}
+    if setting.selection is not None:
+        metrics |= setting.selection.measure(_part(batch.state, KEPT))
     if setting.clock is not None:
         metrics["seconds"] = batch.state["seconds"]
     batch.columns = tuple(metrics)

@@ -21,7 +21,8 @@ class Network:
 
     Counters are (lanes, 4) float64, cumulative, mean over all clients, those that do not take part included.
     What comes out of `up` and `down` is what the receiver decodes; nothing else crosses. `sent_up` and `sent_down` are the
-    bits of each of the cohort's clients in this round.
+    bits of each of the cohort's clients in this round. `senders` (lanes, q) are the places in the cohort of those who may still
+    send, None for all (federation/selection).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Network:
         """Begin a round: counters to add to (lanes, 4), the lanes' keys (lanes,) uint64, the cohort (lanes, m)
         out of so many clients (None: all). `watch`: note the errors of its messages."""
         self._watch, self._errors = watch, None
+        self.senders, self.judged = None, False
         self.counters = counters
         self.sent_up = self.sent_down = 0.0
         self._keys, self._round, self._calls = keys, round, 0
@@ -121,10 +123,25 @@ class Network:
         return key
 
     def up(self, message: Compressed) -> torch.Tensor:
-        """Every client of the cohort sends its message; returns what the server decodes."""
-        self.counters[:, :3] += self._share * _by_lane(message.bits)
-        self.sent_up = self.sent_up + message.bits.total
+        """Every client of the cohort that may send sends its message; returns what the server decodes, for those who may
+        not what it would."""
+        share, bits, sent = self._share, message.bits, message.bits.total
+        if self.senders is not None:
+            may = torch.zeros(message.value.shape[:2], dtype=torch.float64)
+            may.scatter_(1, self.senders, 1.0)
+            share, sent = share * (self.senders.shape[1] / may.shape[1]), sent * may
+            bits = Bits(
+                *(self.heard(p) if torch.is_tensor(p) and p.dim() else p for p in _parts(bits))
+            )
+        self.counters[:, :3] += share * _by_lane(bits)
+        self.sent_up = self.sent_up + sent
         return message.value
+
+    def heard(self, held: torch.Tensor) -> torch.Tensor:
+        """The part of those who may send of what the cohort holds: (lanes, cohort, ...) -> (lanes, q, ...)."""
+        if self.senders is None:
+            return held
+        return held[torch.arange(len(held))[:, None], self.senders]
 
     def down(self, x: torch.Tensor | Compressed) -> torch.Tensor:
         """The server sends one tensor (lanes, *shape), whole, or one message, to each client of the cohort."""

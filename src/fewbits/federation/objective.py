@@ -68,6 +68,9 @@ class Objective(Protocol):
         terms of the local objective add (federation/local/terms/pull.py), for models whose rows have representations.
         """
 
+    def losses(self, x, statistics=None) -> torch.Tensor:
+        """f_i at the same model, of all clients: x (lanes, *shape) -> (lanes, clients). statistics as of `measure`."""
+
     def measure(self, x, statistics=None) -> dict[str, torch.Tensor]:
         """What to record at each lane's model, each (lanes,): `loss` first, `grad_sq` where it is known, ...
 

@@ -62,6 +62,9 @@ class LeastSquaresObjective(LinearObjective):
     def slope(self, products, targets):
         return products - targets
 
+    def row_losses(self, products, targets):
+        return 0.5 * (products - targets) ** 2
+
     def block_gradients(self, x):
         return self.grams @ x - self.moments
 

@@ -68,6 +68,9 @@ class LogisticObjective(LinearObjective):
     def slope(self, products, targets):
         return torch.from_numpy(products).sigmoid().numpy()
 
+    def row_losses(self, products, targets):
+        return np.logaddexp(products, 0.0)
+
     def block_gradients(self, x):
         return self.rows.back(self.rows.forward(x).sigmoid_())
 

@@ -113,6 +113,13 @@ class NetworkObjective:
         self.net.train()
         return torch.cat(found)
 
+    def losses(self, x, statistics=None):
+        self.net.eval()
+        held = [None] * len(x) if statistics is None else statistics
+        found = [self._losses(p.clone(), s) for p, s in zip(x, held, strict=True)]
+        self.net.train()
+        return torch.stack(found)
+
     def measure(self, x, statistics=None):
         if self.statistics is not None and statistics is None:
             raise ValueError(f"{self.model.net}: its running statistics are needed to measure it")
@@ -200,6 +207,20 @@ class NetworkObjective:
             right += int((logits.argmax(dim=1) == wanted).sum())
             count += int((wanted >= 0).sum())
         return total / count, right / count
+
+    def _losses(self, x: torch.Tensor, statistics) -> torch.Tensor:
+        """f_i of every client: (clients,)."""
+        found = []
+        for rows in torch.from_numpy(self._everyone.rows).split(CHUNK):
+            wanted = self.targets(rows)
+            loss = torch.nn.functional.cross_entropy(
+                self.logits(x, self.inputs(rows), statistics), wanted, reduction="none"
+            )
+            if loss.dim() > 1:  # of a sequence, the mean over what there is to predict
+                loss = loss.sum(dim=1) / (wanted >= 0).sum(dim=1)
+            found.append(loss)
+        means = torch.stack([part.mean() for part in torch.cat(found).split(self.sizes.tolist())])
+        return means + self.model.weight_decay / 2 * (x @ x)
 
     def _own_accuracy(self, x: torch.Tensor, statistics) -> torch.Tensor:
         """Accuracy on each client's rows: (clients,) float64."""
