@@ -152,6 +152,13 @@ class Round:
         weights = weights / weights.sum(dim=1, keepdim=True)
         return (x * weights.reshape(*weights.shape, *[1] * (x.dim() - 2))).sum(dim=1)
 
+    def mean_where(self, x: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """The mean of each number over those that may send and for whom `where` holds, zero where it does for nobody: x and
+        where (bool) (lanes, cohort, *shape) -> (lanes, *shape)."""
+        x, where = self.network.heard(x), self.network.heard(where)
+        weights = where.to(x.dtype) / where.sum(dim=1, keepdim=True).clamp(min=1)
+        return (x * weights).sum(dim=1)
+
     def uniform(self, purpose: str) -> torch.Tensor:
         """One number uniform on [0, 1) for each lane and round, (lanes,) float64: the server's coin."""
         keys = rng.fold(self.keys, rng.stream(purpose))
