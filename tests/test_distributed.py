@@ -92,6 +92,9 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     half = {"selection": {"name": "uniform", "fraction": 0.5}}
     specs["cohort"] = vary(specs["ef21"], **half, compressor={"name": "qsgd", "levels": 2})
     specs["segments"] = vary(specs["ef21_plus"]) | {"sending": {"name": "segments", "count": 4}}
+    judged = {"selection": {"name": "qualification", "keep": 0.5}}
+    specs["judged"] = vary(specs["scaffold"]) | judged
+    specs["judged segments"] = vary(specs["qsfl"]) | judged
     specs["clock"] = vary(specs["ef21"], clock={"name": "phones"})
     specs["diverges"] = vary(specs["ef21"], step={"value": 1e200})
     specs["kept"] = vary(specs["ef21"], snapshots={"rounds": [2], "clients": 4})

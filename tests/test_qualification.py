@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from test_algorithms_conformance import ANY_COHORT, METHODS
 
 from fewbits import registry, rng, train
-from fewbits.compressors.message import Message
 from fewbits.federation import engine
 from fewbits.federation.selection.base import Selection
-from fewbits.federation.selection.qualification import FLAG, REPORT
+from fewbits.federation.selection.notes import Notes
 
 JUDGED = {"name": "qualification", "keep": 0.5}
 LITERAL = {"relevance": "weights", "normalised": False, "per_row": True}
@@ -62,7 +61,7 @@ def test_who_is_not_let_through_is_as_if_not_in_the_cohort(spec, name):
     theirs, _ = states(replay, oracle, rounds=12)
     for key, value in theirs.state.items():
         assert torch.equal(ours.state[key], value), key
-    reports = 12 * 8 * len(Message(9, 0, 3, REPORT, (np.zeros(3),)).to_bytes())
+    reports = 12 * 8 * len(Notes().encode(torch.zeros(3)).to_bytes())
     assert torch.allclose(ours.counters[:, 2], theirs.counters[:, 2] + reports)
     assert torch.equal(ours.counters[:, :2], theirs.counters[:, :2])
 
@@ -82,8 +81,8 @@ def test_report_and_flag_are_counted_as_the_bytes_they_are(spec):
     setting = made.setting()
     batch, _ = states(setting, made, rounds=3)
     message = setting.network.compress(torch.zeros(2, 20, 30, dtype=torch.float64)).bits
-    report = 8 * len(Message(9, 0, 3, REPORT, (np.zeros(3),)).to_bytes())
-    flag = 8 * len(Message(9, 0, 1, FLAG, (np.zeros(1),)).to_bytes())
+    report = 8 * len(Notes().encode(torch.zeros(3)).to_bytes())
+    flag = 8 * len(Notes(flags=True).encode(torch.zeros(20)).to_bytes())
     model = setting.network.whole.payload((30,)).total
     assert batch.counters[:, :3].sum(dim=1).tolist() == [3 * (report + message.total / 2)] * 2
     assert batch.counters[:, 3].tolist() == [3 * (flag + model)] * 2
@@ -191,16 +190,16 @@ def test_alone_and_in_company_the_bytes_are_the_same(spec, tmp_path):
 def test_stopped_and_resumed_ends_in_the_same_bytes(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     run(tmp_path / "whole", **sweep(spec))
-    recorded = train._Desk.recorded
+    recorded = train.Desk.recorded
 
     def interrupt(desk, batch):
         recorded(desk, batch)
         if batch.round == 20:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train._Desk, "recorded", interrupt)
+    monkeypatch.setattr(train.Desk, "recorded", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", **sweep(spec))
-    monkeypatch.setattr(train._Desk, "recorded", recorded)
+    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **sweep(spec))
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")

@@ -91,6 +91,11 @@ class Held(Wrapped):
         super().__init__(inner)
         self.held = held
 
+    def losses(self, x, statistics=None):
+        found = self.inner.losses(x, statistics)
+        found[:, ~self.held] = torch.nan
+        return found
+
     def gradients(self, x, cohort=None):
         def of_some(x, cohort, keep):
             return self.inner.gradients(x, cohort)
@@ -181,7 +186,8 @@ class Messages(Network):
         if message.draft is None:  # nothing is sent: all know it
             return super().up(message)
         batch = tuple(message.value.shape[:2])
-        mine = list(zip(*self.mine(*batch).nonzero(), strict=True))
+        may = self.may(*batch).numpy()
+        mine = list(zip(*(self.mine(*batch) & may).nonzero(), strict=True))
         payloads = [message.draft.encode(place) for place in mine]
         bits = _bits_of(message.bits, batch)
         for place, payload in zip(mine, payloads, strict=True):
@@ -193,7 +199,7 @@ class Messages(Network):
         counted = np.zeros((*batch, 3))
         owner = self.group.owner(len(self.held))
         queues = [iter(zip(*frame, strict=True)) for frame in frames]
-        for place in np.ndindex(batch):
+        for place in zip(*may.nonzero(), strict=True):
             client = place[1] if self._cohort is None else self._cohort[place]
             payload, counted[place] = next(queues[owner[client]])
             value[place] = message.draft.decode(place, payload)
@@ -252,6 +258,12 @@ class SummedRound(Round):
 
     def mean(self, x):
         return self.network.added(x) / x.shape[1]
+
+    def mean_where(self, x, where):
+        raise ValueError(
+            "all_reduce: found a mean of each number over some of the clients, which are not the same for all; "
+            "allowed: --form messages"
+        )
 
     def mean_of_all(self, x):
         return self.network.added(x) / self.objective.clients

@@ -88,6 +88,10 @@ class Network:
         compressor = self.whole if wire is None else Identity(wire=wire)
         return self._make(compressor, x, self.shape if shape is None else shape)
 
+    def noted(self, x: torch.Tensor, notes: Compressor) -> Compressed:
+        """Numbers beside the update, in messages of their own: x (lanes, n) or (lanes, cohort, n). Sends nothing yet."""
+        return self._make(notes, x, tuple(x.shape[-1:]))
+
     def _make(self, compressor: Compressor, x: torch.Tensor, shape, keys=None) -> Compressed:
         return compressor.compress(x, shape, keys)
 
@@ -127,15 +131,20 @@ class Network:
         not what it would."""
         share, bits, sent = self._share, message.bits, message.bits.total
         if self.senders is not None:
-            may = torch.zeros(message.value.shape[:2], dtype=torch.float64)
-            may.scatter_(1, self.senders, 1.0)
-            share, sent = share * (self.senders.shape[1] / may.shape[1]), sent * may
+            may = self.may(*message.value.shape[:2])
+            share, sent = share * (self.senders.shape[1] / may.shape[1]), sent * may.double()
             bits = Bits(
                 *(self.heard(p) if torch.is_tensor(p) and p.dim() else p for p in _parts(bits))
             )
         self.counters[:, :3] += share * _by_lane(bits)
         self.sent_up = self.sent_up + sent
         return message.value
+
+    def may(self, lanes: int, cohort: int) -> torch.Tensor:
+        """Which of the cohort's clients may send: (lanes, cohort) bool."""
+        if self.senders is None:
+            return torch.ones(lanes, cohort, dtype=torch.bool)
+        return torch.zeros(lanes, cohort, dtype=torch.bool).scatter_(1, self.senders, True)
 
     def heard(self, held: torch.Tensor) -> torch.Tensor:
         """The part of those who may send of what the cohort holds: (lanes, cohort, ...) -> (lanes, q, ...)."""

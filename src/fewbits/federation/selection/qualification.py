@@ -8,14 +8,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field as Checked
 
-from fewbits.compressors.base import Compressed
-from fewbits.compressors.message import Field, payload_bits
 from fewbits.federation.selection.base import Selection
+from fewbits.federation.selection.notes import Notes
 from fewbits.lazy import torch
 from fewbits.registry import plugin
 
-REPORT = (Field("metadata", "float32", 3),)  # client to server: relevance, loss, number of rows
-FLAG = (Field("metadata", "uint1", 1),)  # server to client: whether to upload
 CENTILES = range(0, 101, 10)
 
 
@@ -36,8 +33,8 @@ class Qualification(Selection):
     loss is the mean over local epochs, equal scores at the quantile all pass, and the judgement comes when everybody has uploaded.
     `prefer`: "small" turns the sign of c_k round, to be compared with.
 
-    Three float32 numbers go up from each client and one bit down to it, each in a message with a header; both are counted as
-    metadata. Recorded: `upload_gini`, the Gini coefficient of the clients' numbers of uploads, and `upload_p0` .. `upload_p100`, the
+    Three float32 numbers go up from each client, and a bit for each client down to all, in messages with a header; both are
+    counted, those that go up as metadata. Recorded: `upload_gini`, the Gini coefficient of the clients' numbers of uploads, and `upload_p0` .. `upload_p100`, the
     share of the rounds in which the client at that percentile uploaded.
     """
 
@@ -60,14 +57,14 @@ class Qualification(Selection):
 
     def judge(self, run, x, updates):
         scores = self.scores(*self._reports(run, x, updates))
-        run.network.down(Compressed(x, payload_bits(FLAG, 1)))
-        count = self.count(scores.shape[1])
-        chosen = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
-        senders = torch.from_numpy(chosen)
-        uploads = run.memory["uploads"]
-        run.memory["uploads"] = uploads.scatter_add(1, senders, torch.ones_like(uploads))
+        clients = scores.shape[1]
+        chosen = np.argsort(-scores, axis=1, kind="stable")[:, : self.count(clients)]
+        flags = torch.zeros(len(x), clients, dtype=torch.float64)
+        flags.scatter_(1, torch.from_numpy(chosen), 1.0)
+        flags = run.network.down(run.network.noted(flags, Notes(flags=True)))
+        run.memory["uploads"] = run.memory["uploads"] + flags
         run.memory["judged_x"] = x
-        return None if count == scores.shape[1] else senders
+        return flags.nonzero()[:, 1].reshape(len(x), -1)
 
     def count(self, clients: int) -> int:
         """How many of them upload."""
@@ -93,9 +90,8 @@ class Qualification(Selection):
         held = None if run.statistics is None else run.statistics.held
         losses = run.objective.losses(x, held)
         numbers = same.sum(dim=-1) / same.shape[-1], losses, torch.from_numpy(run.sizes(x))
-        sent = torch.stack([part.double() for part in numbers]).float()
-        run.network.up(Compressed(sent, payload_bits(REPORT, 3)))
-        return sent.double().numpy()
+        report = torch.stack([part.double() for part in numbers], dim=-1)
+        return run.network.up(run.network.noted(report, Notes())).movedim(-1, 0).numpy()
 
     def measure(self, memory):
         uploads = memory["uploads"].sort(dim=1).values
