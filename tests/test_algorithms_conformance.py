@@ -80,7 +80,8 @@ def test_descends_and_counts_what_it_sends(spec, name):
     assert (loss[1] < 0.8 * loss[0]).all()
     bits = np.array([s["bits"].numpy() for s in path])
     assert (np.diff(bits, axis=0) >= 0).all()
-    assert (bits[1:, :, 0] > 0).all() and (bits[1:, :, 3] > 0).all()
+    sends = problem.algorithm.sends != "nothing"
+    assert (bits[1:, :, 0] > 0).all() == sends and (bits[1:, :, 3] > 0).all() == sends
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -97,7 +98,7 @@ def test_state_has_the_lane_first_and_keeps_its_types(spec, name):
 class SinglePrecision:
     """An objective as networks have it: one flat float32 vector of several layers, no constants known."""
 
-    smoothness, precision, statistics = None, "float32", None
+    smoothness, precision, statistics, at_once = None, "float32", None, 64
 
     def __init__(self, inner, layers):
         self.inner, self.clients, self.sizes = inner, inner.clients, inner.sizes
@@ -105,6 +106,9 @@ class SinglePrecision:
 
     def gradients(self, x, cohort=None, rows=None, statistics=None):
         return self.inner.gradients(x.double(), cohort, rows).float()
+
+    def client_gradients(self, y, who, positions, weights, statistics=None, slope=None):
+        return self.inner.client_gradients(y.double(), who, positions, weights).float()
 
     def start(self, dataset, seed):
         return self.inner.start(dataset, seed).astype(np.float32)
@@ -124,10 +128,12 @@ def test_a_flat_float32_vector_of_layers_stays_float32(spec, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_batch_of_all_rows_and_a_cohort_of_all_clients_change_nothing(spec, name):
     plain = vary(spec, **METHODS[name])
-    plain.pop("local", None)
+    plain["local"] = {
+        k: v for k, v in plain.get("local", {"name": "gradient"}).items() if k != "batch"
+    }
     slots = {
         "selection": {"name": "uniform", "fraction": 1.0},
-        "local": {"name": "gradient", "batch": 600},
+        "local": {**plain["local"], "batch": 600},
     }
     ours, theirs = (trajectory(small_problem(s), 0.1, 30)[-1] for s in (plain | slots, plain))
     for key, value in ours.items():
@@ -140,7 +146,7 @@ def test_half_the_clients_send_half_the_bits_and_still_descend(spec, tmp_path, n
     tables = run(tmp_path, plain=plain, half=plain | {"selection": HALF})
     sent = {key: table.bits_up.iloc[-1] - table.bits_up[0] for key, table in tables.items()}
     assert sent["half"] == pytest.approx(0.5 * sent["plain"])
-    assert tables["half"].bits_down.iloc[-1] < 0.6 * tables["plain"].bits_down.iloc[-1]
+    assert tables["half"].bits_down.iloc[-1] <= 0.6 * tables["plain"].bits_down.iloc[-1]
     assert tables["half"].loss.iloc[-1] < 0.7 * tables["half"].loss[0]
 
 

@@ -273,6 +273,34 @@ def test_reading_operators_needs_operators(tmp_path):
     assert "figures[0].options: found a kind that reads operators; allowed: a study with" in line
 
 
+DENSE = "        algorithm: gd\n        step: {rule: theory, factor: 1}\n"
+COUPLED = "        algorithm: {name: lp_proj_2, strength: %s}\n        local: %s\n        step: {value: 1}\n"
+BAD_SLOTS = [
+    (COUPLED % (15, "{name: sgd, step: 0.2, steps: 5}"), "algorithm.strength", "15", "local step x strength"),
+    (COUPLED % (25, "{name: sgd, step: 0.01, steps: 5}"), "algorithm.strength", "25", "reference_step x strength"),
+    (COUPLED % (1, "{name: gradient}"), "algorithm.name", "'lp_proj_2'", "local must be local work"),
+    (DENSE + "        server: {name: momentum}\n        aggregation: median\n", "step", "rule 'theory'", "value"),
+    ("        algorithm: local\n        local: {name: sgd, step: 0.1, steps: 1}\n        step: {value: 1}\n"
+     "        aggregation: median\n", "aggregation", "'median'", "does not go on with an average"),
+    (DENSE + "        partition: {clients: 2}\n        step: {value: 1}\n        aggregation: krum\n", "aggregation",
+     "'krum'", "needs 3 clients"),
+    (DENSE + "        attack: {name: same_value, share: 1}\n", "attack.share", "1", "less than 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("new, path, found, words", BAD_SLOTS)
+def test_slots_that_do_not_fit_give_one_line(tmp_path, new, path, found, words):
+    new = (
+        new.replace("        step: {rule: theory, factor: 1}\n", "")
+        if new.count("step: {v") and DENSE in new
+        else new
+    )
+    (line,) = check_files([project(tmp_path, GOOD.replace(DENSE, new))])
+    at = f"scales.default.grids.dense.{path}"
+    match = re.match(rf"\S+\.yaml:\d+: {re.escape(at)}: found {re.escape(found)}", line)
+    assert match and words in line and "; allowed: " in line, line
+
+
 @pytest.mark.parametrize("old, new, overrides, path, found, allowed", BAD_CONFIG)
 def test_bad_configuration(tmp_path, old, new, overrides, path, found, allowed):
     project(tmp_path, config=CONFIG.replace(old, new))

@@ -31,6 +31,7 @@ from fewbits.train import train_one
 WORKER = str(Path(__file__).with_name("distributed_worker.py"))
 SLOTS = (
     "algorithm", "compressor", "downlink", "layers", "model", "local", "selection", "sending", "server",
+    "attack", "aggregation",
 )  # fmt: skip
 
 
@@ -77,7 +78,8 @@ def pairs_of_the_default_pipeline() -> dict[str, dict]:
             spec = {**run.spec, "rounds": 3, "record_every": 1}
             if "snapshots" in spec:
                 spec["snapshots"] = {**spec["snapshots"], "rounds": [1, 3]}
-            if registry.find("algorithm", spec["algorithm"]["name"]).sends != "nothing":
+            algorithm = registry.find("algorithm", spec["algorithm"]["name"])
+            if algorithm.sends != "nothing" and algorithm.personal == "x":
                 found.setdefault(canonical([spec.get(slot) for slot in SLOTS]), spec)
     return {f"run-{i}": spec for i, spec in enumerate(found.values())}
 
@@ -88,6 +90,7 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     specs = {
         name: vary(spec, **small, **({"compressor": {"name": "topk", "k": 4}} | changes))
         for name, changes in methods().items()
+        if registry.find("algorithm", changes["algorithm"]["name"]).personal == "x"
     }
     half = {"selection": {"name": "uniform", "fraction": 0.5}}
     specs["cohort"] = vary(specs["ef21"], **half, compressor={"name": "qsgd", "levels": 2})
@@ -96,6 +99,8 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     specs["judged"] = vary(specs["scaffold"]) | judged
     specs["judged segments"] = vary(specs["qsfl"]) | judged
     specs["clock"] = vary(specs["ef21"], clock={"name": "phones"})
+    malice = {"attack": {"name": "gaussian", "share": 0.2}, "aggregation": {"name": "median"}}
+    specs["attacked"] = vary(specs["gd"], **malice)
     specs["diverges"] = vary(specs["ef21"], step={"value": 1e200})
     specs["kept"] = vary(specs["ef21"], snapshots={"rounds": [2], "clients": 4})
     specs["statistics"] = batch_normalised()

@@ -27,6 +27,8 @@ KINDS = {
     "sending": "fewbits.federation.sending",
     "server": "fewbits.federation.server",
     "clock": "fewbits.federation.clock",
+    "aggregation": "fewbits.federation.aggregation",
+    "attack": "fewbits.federation.attacks",
     "figure": "fewbits.analysis.figures",
 }
 

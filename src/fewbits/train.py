@@ -94,12 +94,13 @@ def train_one(
 
 
 def batches(runs: dict[str, dict]) -> dict[str, dict[str, dict]]:
-    """Runs grouped by everything but step size and seed (and by seed too where the partition is random)."""
+    """Runs grouped by everything but step size and seed (and by seed too where that decides who holds which rows, or who is
+    malicious)."""
     grouped: dict[str, dict[str, dict]] = {}
     for name, spec in runs.items():
         shared = {key: value for key, value in spec.items() if key not in LANE_KEYS}
-        if registry.find("partition", spec["partition"]["name"]).random:
-            shared["partition_seed"] = spec["seed"]
+        if registry.find("partition", spec["partition"]["name"]).random or spec.get("attack"):
+            shared["same_seed"] = spec["seed"]
         grouped.setdefault(canonical(shared), {})[name] = spec
     return grouped
 

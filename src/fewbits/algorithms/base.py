@@ -16,7 +16,9 @@ import numpy as np
 from fewbits import rng
 from fewbits.algorithms.theory import NoStep, Theory
 from fewbits.compressors.base import Compressed, Compressor
-from fewbits.federation.local.base import Local
+from fewbits.federation.aggregation.base import Aggregation
+from fewbits.federation.attacks.base import Attack
+from fewbits.federation.local.base import Coupling, Local
 from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
@@ -25,6 +27,9 @@ from fewbits.federation.selection.base import Selection
 from fewbits.federation.server.base import Server
 from fewbits.federation.statistics import Statistics
 from fewbits.lazy import torch
+
+CALL = rng.stream("call of local work")
+ATTACK = rng.stream("attack")
 
 State = "dict[str, torch.Tensor]"  # each with the lane as its first dimension; "x" is the model
 
@@ -42,6 +47,8 @@ class Round:
     seen: where a snapshot is taken (federation/snapshots.py), what was asked for, what was compressed, and the
     models (with statistics) that clients ended with.
     statistics: what batch normalisation keeps; `updates` moves it.
+    lanes: the lanes' streams, the same in every round, (lanes,) uint64. aggregation: in place of `mean` and `weighted_mean`.
+    attack: what malicious clients send in place of what they should.
     """
 
     objective: Objective
@@ -58,6 +65,9 @@ class Round:
     held: dict[str, torch.Tensor] = field(default_factory=dict)
     left: dict[str, torch.Tensor] = field(default_factory=dict)
     selection: Selection | None = None
+    lanes: np.ndarray | None = None
+    aggregation: Aggregation | None = None
+    attack: Attack | None = None
 
     def updates(self, x: torch.Tensor, correction: torch.Tensor | None = None) -> torch.Tensor:
         """What each client of the cohort wants to send, from the model x: (lanes, cohort, *shape).
@@ -81,6 +91,18 @@ class Round:
             self.network.judged = True
         return self._see("update", made)
 
+    def work(
+        self, start: torch.Tensor, coupling: Coupling | None = None, call: int = 0
+    ) -> torch.Tensor:
+        """What local work of each client of the cohort ends in, from a model of its own: (lanes, cohort, *shape) -> the same.
+
+        coupling(y, at): added to every gradient, where held[at] is, of anything (lanes, cohort, ...), the part of the clients
+        whose models y (g, *shape) are. call: from 0, of several in a round; each takes samples of its own.
+        """
+        who = everyone(start, self.objective) if self.cohort is None else self.cohort
+        keys = rng.fold(rng.fold(self.keys, CALL), call) if call else self.keys
+        return self.local.solve(self.objective, start, who, keys, self.number, coupling)
+
     def descend(self, x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The server's step, once a round: x - change, or what its optimiser makes of it. `change` is the step size times
         the direction: (lanes, *shape)."""
@@ -102,7 +124,11 @@ class Round:
 
     def compress(self, x: torch.Tensor) -> Compressed:
         """C of what each client of the cohort holds. Sends nothing yet."""
-        return self.network.compress(self._see("residual", x))
+        return self.network.compress(self._as_sent(self._see("residual", x)))
+
+    def as_it_is(self, x: torch.Tensor) -> Compressed:
+        """What each client of the cohort holds, of any shape, as float32: (lanes, cohort, ...). Sends nothing yet."""
+        return self.network.uncompressed(self._as_sent(x), "float32", tuple(x.shape[2:]))
 
     def up(self, message: Compressed) -> torch.Tensor:
         """Every client of the cohort sends its message; returns what the server decodes."""
@@ -115,6 +141,16 @@ class Round:
     def down(self, x: torch.Tensor | Compressed) -> torch.Tensor:
         """The server sends one tensor (whole) or message to every client of the cohort."""
         return self.network.down(x)
+
+    def _as_sent(self, x: torch.Tensor) -> torch.Tensor:
+        """x (lanes, cohort, ...), with what malicious clients send in its place."""
+        if self.attack is None:
+            return x
+        who = everyone(x, self.objective) if self.cohort is None else self.cohort
+        keys = rng.fold(rng.fold(self.keys, ATTACK)[:, None], who.numpy())
+        return self.attack.spoil(
+            x, self.own(self.attack.malicious(self.lanes, self.objective.clients)), keys
+        )
 
     def _see(self, name: str, x: torch.Tensor) -> torch.Tensor:
         if self.seen is not None:
@@ -137,15 +173,19 @@ class Round:
         return kept
 
     def mean(self, x: torch.Tensor) -> torch.Tensor:
-        """The server's mean over the cohort, or those of it that may send: (lanes, cohort, *shape) -> (lanes, *shape)."""
-        return self.network.heard(x).mean(dim=1)
+        """The server's mean over the cohort, or those of it that may send, or the study's aggregation: (lanes, cohort, *shape) ->
+        (lanes, *shape)."""
+        x = self.network.heard(x)
+        return x.mean(dim=1) if self.aggregation is None else self.aggregation.combine(x)
 
     def mean_of_all(self, x: torch.Tensor) -> torch.Tensor:
         """(1/n) sum over the cohort, n all clients: the mean where the others send zero."""
         return self.network.heard(x).sum(dim=1) / self.objective.clients
 
     def weighted_mean(self, x: torch.Tensor) -> torch.Tensor:
-        """The mean over the cohort with weights proportional to the clients' numbers of rows."""
+        """The mean over the cohort with weights proportional to the clients' numbers of rows, or the study's aggregation."""
+        if self.aggregation is not None:
+            return self.aggregation.combine(self.network.heard(x))
         rows = torch.as_tensor(self.objective.sizes, dtype=x.dtype)
         weights = rows.expand(len(x), -1) if self.cohort is None else rows[self.cohort]
         x, weights = self.network.heard(x), self.network.heard(weights)
@@ -182,6 +222,12 @@ class Algorithm:
     cite: ClassVar[str]
     label: ClassVar[str]  # how figures and tables call it
     shows: ClassVar[tuple[str, ...]] = ()  # numbers of its state, (lanes,), that are recorded
+    averages: ClassVar[bool] = (
+        False  # all that it knows of the cohort is a mean: another aggregation fits
+    )
+    personal: ClassVar[str] = (
+        "x"  # the models that clients use, of its state: (lanes, *shape), or each its own
+    )
 
     @classmethod
     def examples(cls) -> list[dict]:
@@ -229,6 +275,20 @@ def needs_everyone(selection) -> str | None:
     """For methods whose clients follow every round: why not this selection, or None."""
     if selection is not None:
         return "its clients must all take part in every round, so leave selection out"
+    return None
+
+
+def needs_local_work(local) -> str | None:
+    """For methods whose clients have models of their own: why not this local solver, or None."""
+    if local is None or local.exact:
+        return "its clients work on models of their own, so local must be local work: {name: sgd, step: ..., steps: ...}"
+    return None
+
+
+def needs_plain_server(server) -> str | None:
+    """For methods whose server holds no model: why not this server optimiser, or None."""
+    if server is not None:
+        return "its server holds no model that an optimiser could move, so leave server out"
     return None
 
 

@@ -19,6 +19,7 @@ class DCGD(Algorithm):
     """
 
     name: ClassVar[str] = "dcgd"
+    averages: ClassVar[bool] = True
     cite: ClassVar[str] = "khirirat2018"
     label: ClassVar[str] = "DCGD"
 

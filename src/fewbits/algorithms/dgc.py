@@ -29,6 +29,7 @@ class DGC(Algorithm):
 
     name: ClassVar[str] = "dgc"
     feedback: ClassVar[bool] = True
+    averages: ClassVar[bool] = True
     cite: ClassVar[str] = "lin2018dgc"
     label: ClassVar[str] = "DGC"
 

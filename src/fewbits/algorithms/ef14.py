@@ -27,6 +27,7 @@ class EF14(Algorithm):
 
     name: ClassVar[str] = "ef14"
     feedback: ClassVar[bool] = True
+    averages: ClassVar[bool] = True
     cite: ClassVar[str] = "seide2014"
     label: ClassVar[str] = "EF14"
 

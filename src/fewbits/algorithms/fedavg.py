@@ -20,6 +20,7 @@ class FedAvg(Algorithm):
 
     name: ClassVar[str] = "fedavg"
     sends: ClassVar[str] = "either"
+    averages: ClassVar[bool] = True
     cite: ClassVar[str] = "mcmahan2017"
     label: ClassVar[str] = "FedAvg"
 

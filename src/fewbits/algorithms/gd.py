@@ -14,6 +14,7 @@ class GradientDescent(Algorithm):
 
     name: ClassVar[str] = "gd"
     sends: ClassVar[str] = "dense"
+    averages: ClassVar[bool] = True
     cite: ClassVar[str] = "cauchy1847"
     label: ClassVar[str] = "GD"
 

@@ -38,7 +38,7 @@ class Theory:
 
     alpha, omega: constants of the clients' C (compressors/base.py), None where it has none; alpha_down: of the
     server's. share: probability that a client takes part in a round, the same for all; None if there is none such.
-    exact: whether an update is a gradient (not what local work changed). plain: whether the server's step is (no optimiser).
+    exact: whether an update is a gradient (not what local work changed). plain: whether the server's step is (no optimiser, the mean).
     whole: whether a message is about the whole update. instead: what has a contraction constant where the clients' C has none, for messages.
     """
 
@@ -93,7 +93,9 @@ def step_size(algorithm, rule: str, theory: Theory) -> float:
     if not theory.exact:
         raise NoStep("theory knows updates that are gradients, not the outcome of local work")
     if not theory.plain:
-        raise NoStep("theory knows the plain step of a server, not those of its optimiser")
+        raise NoStep(
+            "theory knows the plain step of a server along a mean, not those of its optimiser or another aggregation"
+        )
     if not theory.whole:
         raise NoStep("theory knows messages about whole updates, not about a part of them")
     if rule == "ef21":

@@ -159,7 +159,8 @@ def summary(
 
 # The order in which settings are listed.
 SETTINGS = (
-    "dataset", "model", "partition", "algorithm", "compressor", "selection", "local", "server", "clock", "step", "seed", "rounds",
+    "dataset", "model", "partition", "algorithm", "compressor", "selection", "local", "server", "clock",
+    "aggregation", "attack", "step", "seed", "rounds",
     "record_every", "stop",
 )  # fmt: skip
 

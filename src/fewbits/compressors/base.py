@@ -34,6 +34,10 @@ class Compressed:
             put(self.value, who), self.bits, self.draft and self.draft.placed(put, who)
         )
 
+    def times(self, base: torch.Tensor) -> Compressed:
+        """The same message for a receiver that has `base` and multiplies what it decodes by it."""
+        return Compressed(base * self.value, self.bits, self.draft and self.draft.times(base))
+
 
 class Compressor:
     """C, in its two equal forms.

@@ -19,7 +19,7 @@ NOTHING = b""
 
 @dataclass(frozen=True)
 class Way:
-    """C of x, on top of a base that the receiver has. x (*batch, *shape); keys (*batch) uint64 or None.
+    """C of x, on top of a base, or times a factor, that the receiver has. x (*batch, *shape); keys (*batch) uint64 or None.
 
     put: where what is decoded of a sender belongs, (part, who) both with the batch's dimensions; None: it is all there is.
     """
@@ -29,6 +29,7 @@ class Way:
     x: torch.Tensor
     keys: np.ndarray | None
     base: torch.Tensor | None = None
+    factor: torch.Tensor | None = None
     put: Callable | None = None
     who: np.ndarray | None = None
 
@@ -38,6 +39,8 @@ class Way:
             one = (slice(i, i + 1) for i in place)
             value = self.put(value.reshape(*[1] * len(place), *self.shape), self.who[tuple(one)])
             value = value[(0,) * len(place)]
+        if self.factor is not None:
+            value = self.factor[place] * value
         if self.base is None:
             return value
         batch = self.x.shape[: len(place)]
@@ -61,6 +64,10 @@ class Draft:
     def placed(self, put: Callable, who: np.ndarray) -> Draft:
         """The same, for receivers that put what they decode where it belongs."""
         return Draft((replace(self.ways[0], put=put, who=who),))
+
+    def times(self, base: torch.Tensor) -> Draft:
+        """The same, for receivers that multiply what they decode by `base`."""
+        return Draft((replace(self.ways[0], factor=base),))
 
     def choose(self, first: torch.Tensor, other: Draft) -> Draft:
         """These where the mask says so, `other` elsewhere."""

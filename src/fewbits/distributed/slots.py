@@ -49,8 +49,9 @@ def spanning(setting: Setting, group: Group, form: str) -> Spanning:
     kind = {"messages": Messages, "all_reduce": Summed}[form]
     ends = net.compressor, net.downlink, net.whole, net.sending
     network = kind(group, held, net.shape, *ends)
-    slots = setting.selection, setting.local, setting.server, setting.clock
-    return Spanning(setting.algorithm, Evaluated(f, group), network, *slots, group)
+    return Spanning(
+        **{**vars(setting), "objective": Evaluated(f, group), "network": network}, group=group
+    )
 
 
 class Wrapped:
@@ -207,7 +208,7 @@ class Messages(Network):
         return super().up(Compressed(value, Bits(*parts)))
 
     def down(self, x):
-        message = x if isinstance(x, Compressed) else self.uncompressed(x)
+        message = x if isinstance(x, Compressed) else self.uncompressed(x, shape=tuple(x.shape[1:]))
         lanes = range(len(message.value))
         payloads = []
         if self.group.is_server:

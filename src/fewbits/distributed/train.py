@@ -47,13 +47,25 @@ def train_one(
         done = is_done(out, spec, code) if group.is_server else None
         if group.tell(str(done).encode()) != b"True":
             problem = assemble.problem(spec, *data_of(spec, places, None))
-            if problem.algorithm.sends == "nothing":
-                raise ValueError(
-                    f"algorithm.name: found {problem.algorithm.name}, which sends nothing; "
-                    "allowed: methods that do; remedy: fewbits train"
-                )
+            if reason := _alone(problem, form):
+                raise ValueError(f"{reason}; remedy: fewbits train")
             _Run(spec, out, group, form, code, problem, places, say).train()
         return read_json(out / "summary.json")["status"] if group.is_server else ""
+
+
+def _alone(problem: assemble.Problem, form: str) -> str | None:
+    """Why this cannot be run over processes, or None."""
+    name = f"algorithm.name: found {problem.algorithm.name}"
+    if problem.algorithm.sends == "nothing":
+        return f"{name}, which sends nothing; allowed: methods that do"
+    if problem.algorithm.personal != "x":
+        return f"{name}, whose clients' models the server never sees to measure them; allowed: methods with one model"
+    if problem.aggregation is not None and form == "all_reduce":
+        found = problem.aggregation.name
+        return (
+            f"aggregation.name: found {found}, which is no sum; allowed: messages through a server"
+        )
+    return None
 
 
 class _Run(Observer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from fewbits.compressors.base import Compressor, size
 from fewbits.compressors.identity import Identity
 from fewbits.compressors.layered import for_model, shape_of
 from fewbits.datasets.base import Arrays
+from fewbits.federation.aggregation.base import Aggregation
+from fewbits.federation.attacks.base import Attack
 from fewbits.federation.clock.links import Links
 from fewbits.federation.engine import Schedule, Setting
 from fewbits.federation.local.base import Local
@@ -41,6 +43,8 @@ class Problem:
     sending: Sending
     server: Server
     clock: Links | None
+    aggregation: Aggregation | None
+    attack: Attack | None
     alpha: float | None
     achieved: float | None = None
 
@@ -53,7 +57,7 @@ class Problem:
 
     def setting(self) -> Setting:
         """What fills the engine's slots."""
-        slots = self.selection, self.local, self.server, self.clock
+        slots = self.selection, self.local, self.server, self.clock, self.aggregation, self.attack
         return Setting(self.algorithm, self.objective, self.network(), *slots)
 
     def step_size(self, step: dict) -> float:
@@ -73,7 +77,7 @@ class Problem:
             alpha_down=self.downlink.contraction(f.shape),
             share=1.0 if self.selection is None else self.selection.share(f.clients),
             exact=self.local.exact,
-            plain=type(self.server) is Server,
+            plain=type(self.server) is Server and self.aggregation is None,
             whole=self.sending.whole,
             instead=self.compressor.instead,
         )
@@ -110,6 +114,9 @@ class Problem:
 def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:
     """The shared part of runs like `spec`, on these rows and this partition."""
     source = registry.find("dataset", spec["dataset"]["name"])
+    attack = _plugin("attack", spec.get("attack"))
+    if attack is not None:
+        data = _poisoned(data, parts, attack, lane_keys([spec]))
     objective = registry.make("model", spec["model"]).objective(data, parts, source)
     sending = _plugin("sending", spec.get("sending")) or Sending()
     layers = sending.layers(objective.layers)
@@ -124,9 +131,17 @@ def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:
         sending=sending,
         server=_plugin("server", spec.get("server")) or Server(),
         clock=_plugin("clock", spec.get("clock")),
+        aggregation=_plugin("aggregation", spec.get("aggregation")),
+        attack=attack,
         alpha=compressor.contraction(shape_of(layers)) if sending.whole else None,
         achieved=achieved,
     )
+
+
+def _poisoned(data: Arrays, parts: list[np.ndarray], attack: Attack, keys: np.ndarray) -> Arrays:
+    """The rows that clients learn from, under an attack in the run with these streams (1,)."""
+    who = attack.malicious(keys, len(parts))[0].numpy()
+    return replace(data, y=attack.labels(data.y, parts, who, keys[0]))
 
 
 def _compressor(spec: dict, key: str, layers) -> tuple[Compressor, float | None]:

@@ -13,7 +13,10 @@ import numpy as np
 
 from fewbits import rng
 from fewbits.algorithms.base import Algorithm, Round, State
+from fewbits.federation.aggregation.base import Aggregation
+from fewbits.federation.attacks.base import Attack
 from fewbits.federation.clock.links import Links
+from fewbits.federation.fairness import of_clients
 from fewbits.federation.local.base import Local, Work
 from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import COUNTERS, Network
@@ -33,7 +36,8 @@ HELD = "local."  # what clients keep for their local work
 
 @dataclass(frozen=True)
 class Setting:
-    """What fills the slots. `selection` None: everyone takes part in every round; `clock` None: time is not simulated."""
+    """What fills the slots. `selection` None: everyone takes part in every round; `clock` None: time is not simulated;
+    `aggregation` None: the method's own mean; `attack` None: all clients are honest."""
 
     algorithm: Algorithm
     objective: Objective
@@ -42,6 +46,8 @@ class Setting:
     local: Local = field(default_factory=Gradient)
     server: Server = field(default_factory=Server)
     clock: Links | None = None
+    aggregation: Aggregation | None = None
+    attack: Attack | None = None
 
     def open(self, batch: Batch, cohort: torch.Tensor | None, watch: bool = False) -> Round:
         """A round of the batch with this cohort; `watch`: note the errors of its messages."""
@@ -52,7 +58,15 @@ class Setting:
             self.objective, self.network, batch.step, cohort, self.local, _round_keys(batch),
             batch.round, self.server, memory, statistics=of_round(batch.state, self.network), held=held,
             selection=self.selection if batch.round else None,
+            lanes=batch.keys, aggregation=self.aggregation, attack=self.attack,
         )  # fmt: skip
+
+    def benign(self, batch: Batch) -> torch.Tensor:
+        """Which clients are not malicious: (lanes, clients) bool."""
+        clients = self.objective.clients
+        if self.attack is None:
+            return torch.ones(len(batch.names), clients, dtype=torch.bool)
+        return ~self.attack.malicious(batch.keys, clients)
 
     def seconds(self, batch: Batch, run: Round) -> torch.Tensor:
         """What the round took, (lanes,); the start, at which nobody works on the model yet, counts as round 0."""
@@ -220,6 +234,9 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
     if "g_i" in batch.state and "grad_sq" in metrics:  # EF21's G: mean_i |g_i - grad f_i|^2
         errors = _square_of_clients(setting.objective.gradients(x) - batch.state["g_i"])
         metrics["distortion"] = errors.mean(dim=-1)
+    if setting.objective.own_tests is not None:
+        found = setting.objective.own_tests(batch.state[setting.algorithm.personal])
+        metrics |= of_clients(found, setting.benign(batch))
     metrics |= setting.network.errors(len(x))
     metrics |= {name: batch.state[name] for name in setting.algorithm.shows}
     if setting.selection is not None:

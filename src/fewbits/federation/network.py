@@ -154,7 +154,7 @@ class Network:
 
     def down(self, x: torch.Tensor | Compressed) -> torch.Tensor:
         """The server sends one tensor (lanes, *shape), whole, or one message, to each client of the cohort."""
-        message = x if isinstance(x, Compressed) else self.uncompressed(x)
+        message = x if isinstance(x, Compressed) else self.uncompressed(x, shape=tuple(x.shape[1:]))
         self.counters[:, 3] += self._share * message.bits.total
         self.sent_down = self.sent_down + message.bits.total
         return message.value

@@ -42,6 +42,11 @@ class Layer(NamedTuple):
     shape: tuple[int, ...]
 
 
+class OwnTests(Protocol):
+    def __call__(self, models: torch.Tensor) -> torch.Tensor:
+        """Each client's accuracy: models (lanes, *shape), or (lanes, clients, *shape) -> (lanes, clients) float64."""
+
+
 class Objective(Protocol):
     clients: int
     sizes: np.ndarray  # (clients,) rows that each client holds
@@ -51,6 +56,7 @@ class Objective(Protocol):
     at_once: int  # clients whose local work is best done in one computation
     smoothness: Smoothness | None  # None: not known
     statistics: np.ndarray | None  # (S,) running statistics to begin with, None where it keeps none
+    own_tests: OwnTests | None  # clients' models on test rows of their own; None: not asked for
 
     def gradients(self, x, cohort=None, rows=None, statistics=None) -> torch.Tensor:
         """Gradients of the cohort's f_i at the same model: x (lanes, *shape) -> (lanes, m, *shape).

@@ -32,6 +32,7 @@ class LinearObjective:
     precision = "float64"
     statistics = None
     at_once = 64
+    own_tests = None
 
     def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]], init: str, init_scale: float):
         self.clients = len(parts)

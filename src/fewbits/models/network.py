@@ -21,7 +21,9 @@ class Network:
     net: its name; parameters: what its function takes beside shape and classes, e.g. {hidden: [128]}.
     weight_decay: adds weight_decay/2 |x|^2 to every f_i. train_metrics: record f and its squared gradient norm over
     all training rows, which costs a pass over them; else only test numbers. client_metrics: record the
-    accuracy on the clients' own rows, mean and that of the worst tenth of them. precision: of all numbers.
+    accuracy on the clients' own rows, mean and that of the worst tenth of them. client_tests: record the accuracy on
+    each client's own share of the test part (objectives/own_tests.py), of the model that it uses: mean, worst tenth, variance.
+    precision: of all numbers.
     """
 
     name: ClassVar[str] = "network"
@@ -32,10 +34,17 @@ class Network:
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     train_metrics: bool = True
     client_metrics: bool = False
+    client_tests: bool = False
     precision: Literal["float32", "float64"] = "float32"
 
     def check(self, dataset: Any = None) -> str | None:
         """Why this network cannot be used on the data set, or None."""
+        if self.client_tests and (
+            getattr(dataset, "sequence", False) or getattr(dataset, "test_rows", 1) == 0
+        ):
+            return "client_tests needs a test part with one class a row"
+        if self.client_tests and self.parameters.get("norm") == "batch":
+            return "client_tests does not look at running statistics, so norm: batch does not fit"
         shape = getattr(dataset, "shape", None)
         return None if shape is None else nets.check(self.net, shape, **self.parameters)
 
@@ -53,7 +62,7 @@ class Network:
         clients = spec["partition"].get("clients", 1) * selection.get("fraction", 1.0)
         rows = dataset.rows * selection.get("fraction", 1.0)
         if local.get("batch") and not local.get("epochs"):
-            rows = min(rows, clients * local["batch"] * (local.get("steps") or 1))
+            rows = clients * local["batch"] * (local.get("steps") or 1)
         work = rows * (local.get("epochs") or 1) * nets.NETS[self.net].seconds
         if self.train_metrics:
             work += dataset.rows * nets.NETS[self.net].seconds / spec["record_every"]

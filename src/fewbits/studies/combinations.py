@@ -85,6 +85,7 @@ def check_theory(point: dict[str, Choice], step: Choice, problems: Problems) -> 
                 "local",
                 "sending",
                 "server",
+                "aggregation",
             )
             if point[key].value
         ]
@@ -111,7 +112,7 @@ def _theory(point: dict[str, Choice], features: int | None) -> Theory:
         alpha_down=down.contraction(shape),
         share=1.0 if selection is None else selection.share(clients),
         exact=local is None or local.exact,
-        plain=point["server"].plugin is None,
+        plain=point["server"].plugin is None and point["aggregation"].plugin is None,
         whole=getattr(point["sending"].plugin, "whole", True),
         instead=up.instead,
     )

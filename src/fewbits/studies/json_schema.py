@@ -27,6 +27,8 @@ _ABOUT = {
     "sending": "what of its numbers a client sends in a round: a file in federation/sending/; absent: all",
     "server": "the server's optimiser: a file in federation/server/; absent: the plain step",
     "clock": "simulated time of a round: a file in federation/clock/; absent: not simulated",
+    "aggregation": "what takes the place of the mean over clients: a file in federation/aggregation/",
+    "attack": "what malicious clients send: a file in federation/attacks/; absent: all are honest",
 }
 _NUMBERS = {
     "seed": (0, "seeds of the starting point and all other randomness"),

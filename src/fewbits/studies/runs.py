@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from fewbits.files import canonical
 
 # Plug-ins that a run may do without.
-OPTIONAL = ("compressor", "downlink", "selection", "local", "sending", "server", "clock")
+OPTIONAL = (
+    "compressor", "downlink", "selection", "local", "sending", "server", "clock", "aggregation", "attack",
+)  # fmt: skip
 PLUGINS = ("dataset", "model", "partition", "algorithm", *OPTIONAL)
 BLOCKS = (*PLUGINS, "layers", "step", "stop", "snapshots")
 SCALARS = ("seed", "rounds", "record_every")

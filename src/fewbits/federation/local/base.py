@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from fewbits.federation.objective import Objective
 from fewbits.lazy import torch
+
+# coupling(y, at): what is added to the gradients of some clients of a lane at their models y (g, *shape). Of anything that is
+# held as (lanes, cohort, ...), held[at] is their part.
+Coupling = Callable[["torch.Tensor", tuple], "torch.Tensor"]
 
 
 class Work(NamedTuple):
@@ -50,6 +55,23 @@ class Local:
     def initial(self, x: torch.Tensor, clients: int) -> dict[str, torch.Tensor]:
         """What every client keeps between rounds, before the first: (lanes, clients, *shape) each."""
         return {}
+
+    def solve(
+        self,
+        objective: Objective,
+        start: torch.Tensor,
+        who: torch.Tensor,
+        keys: np.ndarray,
+        round: int = 1,
+        coupling: Coupling | None = None,
+        statistics: torch.Tensor | None = None,
+        previous: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What clients end with that start from models of their own: start (lanes, m, *shape) -> the same.
+
+        who (lanes, m): the clients. coupling: added to every gradient. statistics, previous: as above. Only local work has an end; a gradient has none.
+        """
+        raise NotImplementedError
 
     def work(self, sizes: np.ndarray) -> Work:
         """What a round costs clients of so many rows: arrays like `sizes`."""

@@ -58,16 +58,25 @@ class LocalSGD(Local):
         self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
     ):
         who = sampling.everyone(x, objective) if cohort is None else cohort
+        start = x[:, None].expand(-1, who.shape[1], *x.shape[1:])
+        added = None if correction is None else lambda y, at: correction[at]
         previous = (held or {}).get("previous")
-        own = [
-            [None] * len(x) if part is None else part for part in (correction, statistics, previous)
-        ]
-        lanes = zip(x, who.numpy(), keys, *own, strict=True)
-        step = self._step(round)
-        found = torch.stack([self._lane(objective, step, *lane) for lane in lanes])
+        ends = self.solve(objective, start, who, keys, round, added, statistics, previous)
+        found = start - ends
         if previous is not None:
-            held["previous"] = x[:, None] - found
+            held["previous"] = start - found
         return found
+
+    def solve(
+        self, objective, start, who, keys, round=1, coupling=None, statistics=None, previous=None
+    ):
+        ends = torch.empty_like(start, memory_format=torch.contiguous_format)
+        for lane, key in enumerate(keys):
+            held, before = (None if a is None else a[lane] for a in (statistics, previous))
+            self._lane(
+                objective, round, start, who[lane].numpy(), lane, key, coupling, held, before, ends
+            )
+        return ends
 
     def work(self, sizes):
         width = np.minimum(1.0 * sizes, self.batch or np.inf)
@@ -82,40 +91,40 @@ class LocalSGD(Local):
         return self.step * self.decay ** (round - 1)
 
     def _lane(
-        self, objective, step: float, x, who: np.ndarray, key, correction, statistics, previous
-    ) -> torch.Tensor:
-        """x - y of every client of one lane: (*shape) -> (m, *shape)."""
+        self, objective, round, start, who, lane, key, coupling, statistics, previous, ends
+    ) -> None:
+        """Write into `ends` what every client of one lane ends with."""
         streams = rng.fold(rng.fold(key, WORK), who)
         plans = [
             sampling.schedule(stream, int(objective.sizes[i]), self.batch, self.epochs, self.steps)
             for stream, i in zip(streams, who, strict=True)
         ]
-        out = x.new_empty(len(who), *x.shape)
         order = np.argsort([-len(positions) for positions, _ in plans], kind="stable")
         for first in range(0, len(order), objective.at_once):
             group = order[first : first + objective.at_once]
-            extra = None if correction is None else correction[group]
             held = None if statistics is None else statistics[group]
             chosen = [plans[i] for i in group]
-            pull = self._pull(
-                objective, x, who[group], None if previous is None else previous[group]
+            before = None if previous is None else previous[group]
+            pull = self._pull(objective, start[lane, group], who[group], before)
+            ends[lane, group] = self._end(
+                objective, round, start, who[group], chosen, (lane, group), coupling, held, pull
             )
-            end = self._end(objective, step, x, who[group], chosen, extra, held, pull)
-            out[group] = x - end
             if statistics is not None:
                 statistics[group] = held
-        return out
 
-    def _pull(self, objective, x, who, previous) -> Pull | None:
+    def _pull(self, objective, received, who, previous) -> Pull | None:
         """The terms of these clients' objectives."""
         if not self.terms:
             return None
-        anchors = {"received": x.expand(len(who), *x.shape), "previous": previous}
+        anchors = {"received": received, "previous": previous}
         return Pull(made(self.terms), objective, who, anchors)
 
-    def _end(self, objective, step, x, who, plans, correction, statistics, pull) -> torch.Tensor:
-        """The models that clients end with, those with most steps first."""
-        y = x.repeat(len(who), *[1] * x.dim())
+    def _end(
+        self, objective, round, start, who, plans, at, coupling, statistics, pull
+    ) -> torch.Tensor:
+        """The models that the clients `at` end with, those with most steps first."""
+        begin, step = start[at], self._step(round)
+        y = begin.clone()
         velocity = torch.zeros_like(y) if self.momentum else None
         counts = np.array([len(positions) for positions, _ in plans])
         for number in range(counts[0]):
@@ -125,10 +134,10 @@ class LocalSGD(Local):
             held = None if statistics is None else statistics[:active]
             slope = pull and pull.on(places, weights)
             change = objective.client_gradients(going, who[:active], places, weights, held, slope)
-            if correction is not None:
-                change = change + correction[:active]
+            if coupling is not None:
+                change = change + coupling(going, (at[0], at[1][:active]))
             if self.proximal:
-                change = change + self.proximal * (going - x)
+                change = change + self.proximal * (going - begin[:active])
             if velocity is not None:
                 change = velocity[:active].mul_(self.momentum).add_(change)
             going -= step * change

@@ -48,6 +48,12 @@ class Qualification(Selection):
     per_row: bool = False
     prefer: Literal["large", "small"] = "large"
 
+    def check(self, algorithm) -> str | None:
+        """Why this cannot be used with that method, or None."""
+        if getattr(algorithm, "personal", "x") != "x":
+            return f"judges updates of one model for all, and clients of {algorithm.label} have their own"
+        return None
+
     def cohort(self, keys, clients):
         return None
 

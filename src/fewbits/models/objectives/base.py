@@ -15,6 +15,7 @@ from fewbits.datasets.base import Arrays
 from fewbits.federation.objective import Layer, square
 from fewbits.federation.sampling import Rows, everyone
 from fewbits.models import nets
+from fewbits.models.objectives.own_tests import OwnTests
 
 CHUNK = 4096  # rows that are worked on together: bounds memory
 
@@ -64,6 +65,7 @@ class NetworkObjective:
         self._y = torch.from_numpy(data.y)
         self._everyone = self._batch(parts, [np.full(n, 1 / n) for n in self.sizes])
         self._seen = self._found = None
+        self.own_tests = OwnTests(self, data, parts) if model.client_tests else None
 
     def start(self, dataset: str, seed: int) -> np.ndarray:
         net = self._build(("start", dataset, seed))
@@ -143,6 +145,11 @@ class NetworkObjective:
             metrics |= dict(zip(("test_loss", "test_accuracy"), torch.tensor(tests).T, strict=True))
         self.net.train()
         return metrics
+
+    def logits_apart(self, models: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Each model's logits on inputs of its own: (m, D), (m, B, *shape) -> (m, B, classes)."""
+        pairs = zip(models, inputs, strict=True)
+        return torch.stack([self.logits(model.clone(), own) for model, own in pairs])
 
     def inputs(
         self, rows: np.ndarray | torch.Tensor, source: torch.Tensor | None = None

@@ -79,6 +79,9 @@ class StackObjective(NetworkObjective):
     def represent(self, x, inputs, statistics=None):
         return self._values(self._pairs(x), inputs.flatten(1))[-2]
 
+    def logits_apart(self, models, inputs):
+        return self._values(self._pairs(models), inputs.flatten(2))[-1]
+
     def _places(self, number: int) -> tuple[slice, slice | None]:
         """Where the weights and the biases of a layer are in the flat vector."""
         at = number * (1 + self.biased)

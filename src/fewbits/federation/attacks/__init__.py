@@ -1,0 +1,1 @@
+"""What malicious clients send in place of their update. One file each; a plug-in of kind `attack`."""
