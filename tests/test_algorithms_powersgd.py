@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from helpers import small_problem, trajectory, vary
 
-from fewbits.algorithms.powersgd import blocks
+from fewbits import rng
+from fewbits.algorithms.powersgd import STREAM, blocks
+from fewbits.federation import assemble, engine
 from fewbits.federation.objective import Layer
 
 ONE = (Layer("x", (30,)),)
@@ -68,6 +71,21 @@ def test_is_the_box(spec, layers, rank):
         x = x - step * (mean + m)
         np.testing.assert_allclose(state["x"][0].numpy(), x, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(state["e_i"][0].mean(dim=0), memory.mean(axis=0), atol=1e-9)
+
+
+def test_without_memory_and_warm_start_a_round_is_that_of_a_run_which_begins_there(spec):
+    """Nothing is carried over but x, where momentum is off too: each round projects on a Q of its own."""
+    ablated = {"keeps_error": False, "warm_start": False, "momentum": 0.0}
+    path = trajectory(method(spec, NET, **ablated), 0.03, 4)
+    f = method(spec).objective
+    steps = [(b["x"] - a["x"])[0] / -0.06 for a, b in pairwise(path)]
+    for number, (state, step) in enumerate(zip(path, steps, strict=False), start=1):
+        keys = rng.fold(rng.fold(assemble.lane_keys([{"seed": 0}]), engine.ROUND), number)
+        Q = rng.normals(rng.fold(keys, STREAM), 4).reshape(4, 1)
+        M = f.gradients(state["x"])[0].mean(dim=0)[:24].reshape(6, 4).numpy()
+        P = M @ Q / np.linalg.norm(M @ Q)
+        np.testing.assert_allclose(step[:24].reshape(6, 4), P @ (P.T @ M), rtol=1e-7, atol=1e-12)
+        assert not state["e_i"].any()
 
 
 @pytest.mark.parametrize("layers", [ONE, NET])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +51,23 @@ def test_a_sample_does_not_depend_on_who_else_takes_part():
     everyone = sampling.batches(keys, torch.arange(20)[None], sizes, 4)
     some = sampling.batches(keys, torch.tensor([[3, 7, 19]]), sizes, 4)
     assert np.array_equal(everyone.positions[:, [3, 7, 19]], some.positions)
+
+
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_post_local_work_is_one_step_and_later_many(spec, number):
+    data = registry.make("dataset", spec["dataset"]).load()
+    parts = registry.make("partition", spec["partition"]).split(data.y, 0)
+    f = registry.make("model", spec["model"]).objective(data, parts)
+    x, keys = torch.zeros(1, *f.shape, dtype=torch.float64), rng.fold(rng.stream("x"), [number])
+    given = {"step": 0.1, "batch": 5, "momentum": 0.5}
+    post = registry.make("local", {"name": "post_local", "start": 3, "steps": 7, **given})
+    steps = 1 if number <= 3 else 7
+    plain = registry.make("local", {"name": "sgd", "steps": steps, **given})
+    found, wanted = (local.updates(f, x, None, keys, number) for local in (post, plain))
+    assert torch.equal(found, wanted)
+    sizes = f.sizes[None]
+    assert (post.work(sizes, number).steps == steps).all()
+    assert (post.travel(sizes, number) == plain.travel(sizes, number)).all()
 
 
 def test_mean_gradient_of_samples_is_the_gradient(spec):

@@ -55,6 +55,8 @@ class PowerSGD(Algorithm):
     and those whose factors are not shorter, go whole with P and leave no error. A model that is one vector is folded into a near-square
     matrix (compressors/reshaping.py), for want of a matrix: nothing makes it of low rank. wire: float format of all that is sent.
     There is no theory of its step.
+
+    Two ablations of the paper: `keeps_error` false, e_i = 0 always; `warm_start` false, Q^t is drawn anew in every round.
     """
 
     name: ClassVar[str] = "powersgd"
@@ -65,28 +67,37 @@ class PowerSGD(Algorithm):
     rank: Annotated[int, Field(ge=1)] = 1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     wire: Literal["float32", "float64"] = "float32"
+    keeps_error: bool = True
+    warm_start: bool = True
 
     @classmethod
     def examples(cls):
-        return [{}, {"algorithm": {"rank": 2, "momentum": 0.0}}]
+        ablated = {"keeps_error": False, "warm_start": False}
+        return [{}, {"algorithm": {"rank": 2, "momentum": 0.0}}, {"algorithm": ablated}]
 
     def check(self, selection) -> str | None:
         """Why this cannot be used with that selection of clients, or None."""
         return needs_everyone(selection)
 
     def initial_state(self, x, run):
-        factors = sum(b.n * b.rank for b in blocks(run.objective.layers, self.rank))
-        q = rng.normals(rng.fold(run.keys, STREAM), factors)
         e_i = torch.zeros_like(run.gradients(run.down(x)))
-        return {"x": x, "e_i": e_i, "m": torch.zeros_like(x), "q": torch.from_numpy(q).to(x.dtype)}
+        return {"x": x, "e_i": e_i, "m": torch.zeros_like(x), "q": self._drawn(x, run)}
 
     def round(self, s, run):
         D_i = run.updates(s["x"]) + s["e_i"]
-        D, q = self._reduce(D_i.flatten(2), s["q"], run)
+        start = s["q"] if self.warm_start else self._drawn(s["x"], run)
+        D, q = self._reduce(D_i.flatten(2), start, run)
         D = D.reshape(s["x"].shape)
         m = self.momentum * s["m"] + D
         x = run.descend(s["x"], run.step * (D + m))
-        return {"x": x, "e_i": D_i - D[:, None], "m": m, "q": q}
+        e_i = D_i - D[:, None] if self.keeps_error else s["e_i"]
+        return {"x": x, "e_i": e_i, "m": m, "q": q}
+
+    def _drawn(self, x, run):
+        """Q of all layers one behind the other, (lanes, k), from the round's shared seed."""
+        factors = sum(b.n * b.rank for b in blocks(run.objective.layers, self.rank))
+        q = rng.normals(rng.fold(run.keys, STREAM), factors)
+        return torch.from_numpy(q).to(x.dtype)
 
     def _reduce(self, D_i, q, run):
         """D (lanes, d) and the next Q from what the clients hold (lanes, clients, d)."""

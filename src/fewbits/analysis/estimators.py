@@ -149,6 +149,18 @@ class RoundsToTarget(ToTarget):
         return curve["round"].to_numpy(float)
 
 
+class SecondsToTarget(ToTarget):
+    """Simulated seconds until the target (inf: never)."""
+
+    unit: ClassVar[str] = "s"
+
+    def needed(self) -> list[str]:
+        return [*super().needed(), "seconds"]
+
+    def axis_values(self, curve):
+        return curve["seconds"].to_numpy(float)
+
+
 def bits(curve, axis: str):
     """Cumulative uplink bits per client of a run's rows, on the real or the paper's axis."""
     if axis == "real":
@@ -433,6 +445,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "at_bits": AtBits,
     "rounds_to_target": RoundsToTarget,
     "bits_to_target": BitsToTarget,
+    "seconds_to_target": SecondsToTarget,
     "ratio": Ratio,
     "difference": Difference,
     "max_log10_gap": MaxLog10Gap,

@@ -132,8 +132,8 @@ class HeldWork(Wrapped, Local):
         (held or {}).update(left)
         return found
 
-    def work(self, sizes):
-        return self.inner.work(sizes)
+    def work(self, sizes, round=1):
+        return self.inner.work(sizes, round)
 
     def travel(self, sizes, round):
         return self.inner.travel(sizes, round)

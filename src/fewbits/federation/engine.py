@@ -71,7 +71,11 @@ class Setting:
     def seconds(self, batch: Batch, run: Round) -> torch.Tensor:
         """What the round took, (lanes,); the start, at which nobody works on the model yet, counts as round 0."""
         sizes = run.sizes(batch.step)
-        work = self.local.work(sizes) if batch.round else Work(*np.zeros((2, *sizes.shape)))
+        work = (
+            self.local.work(sizes, batch.round)
+            if batch.round
+            else Work(*np.zeros((2, *sizes.shape)))
+        )
         who = everyone(batch.step, self.objective) if run.cohort is None else run.cohort
         sent = self.network.sent_up, self.network.sent_down
         return self.clock.seconds(batch.keys, who, work, *sent)

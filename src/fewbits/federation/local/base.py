@@ -73,8 +73,8 @@ class Local:
         """
         raise NotImplementedError
 
-    def work(self, sizes: np.ndarray) -> Work:
-        """What a round costs clients of so many rows: arrays like `sizes`."""
+    def work(self, sizes: np.ndarray, round: int = 1) -> Work:
+        """What that round costs clients of so many rows: arrays like `sizes`."""
         raise NotImplementedError
 
     def travel(self, sizes: np.ndarray, round: int) -> np.ndarray:

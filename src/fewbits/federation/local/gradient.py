@@ -33,7 +33,7 @@ class Gradient(Local):
         found = objective.gradients(x, cohort, rows, statistics)
         return found if correction is None else found + correction
 
-    def work(self, sizes):
+    def work(self, sizes, round=1):
         rows = np.minimum(1.0 * sizes, self.batch or np.inf)
         return Work(np.ones_like(rows), rows)
 

@@ -78,7 +78,7 @@ class LocalSGD(Local):
             )
         return ends
 
-    def work(self, sizes):
+    def work(self, sizes, round=1):
         width = np.minimum(1.0 * sizes, self.batch or np.inf)
         if self.steps is None:
             return Work(self.epochs * np.ceil(sizes / width), 1.0 * self.epochs * sizes)
