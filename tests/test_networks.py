@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from fewbits import registry, rng
 from fewbits.federation import sampling
+from fewbits.files import read_json
 from fewbits.models.objectives.autograd import AutogradObjective
 from fewbits.models.objectives.stack import StackObjective
+from fewbits.studies import read_run
 
 NETS = [
     {"net": "logistic"},
@@ -54,6 +56,15 @@ def problem(model, form=None):
 
 def points(f, lanes=2):
     return torch.from_numpy(np.stack([f.start("digits", seed) for seed in range(lanes)]))
+
+
+def test_the_spec_that_a_run_leaves_can_be_trained_by_hand(digits, tmp_path):
+    run(tmp_path, a=digits)
+    left = tmp_path / "digits/a/spec.json"
+    again = read_run(left)
+    assert (
+        again["model"]["parameters"] == read_json(left)["model"]["parameters"] == {"hidden": [16]}
+    )
 
 
 @pytest.mark.parametrize("model", NETS, ids=str)
