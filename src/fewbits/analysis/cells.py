@@ -9,19 +9,19 @@ from fewbits.analysis.per_run import tuned
 from fewbits.analysis.selection import curves_of, varying
 
 
-def outcome(curve, status: str, metric: str, value: str) -> float:
-    """`best`, `final` or `floor` of a run's metric."""
+def outcome(curve, status: str, metric: str, value: str, share: float = 0.2) -> float:
+    """`best`, `final` or `floor` (of the last `share` of rows) of a run's metric."""
     y, better = curve[metric], direction(metric)
     if value == "best":
         return float(running_best(y, better)[-1])
-    return level(y, status, 0.2 if value == "floor" else 1e-9, better)
+    return level(y, status, share if value == "floor" else 1e-9, better)
 
 
-def ends(runs, metrics, metric: str, value: str):
+def ends(runs, metrics, metric: str, value: str, share: float = 0.2):
     """`runs` with `_value`, what each ends on."""
     curves = curves_of(runs, metrics, [metric])
     found = [
-        outcome(curves[run], status, metric, value)
+        outcome(curves[run], status, metric, value, share)
         for run, status in zip(runs["run"], runs["status"], strict=True)
     ]
     return runs.assign(_value=found)

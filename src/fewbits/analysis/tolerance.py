@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewbits.analysis.curve import level, running_best
+from fewbits.analysis.cells import ends
 from fewbits.analysis.errors import AnalysisError
-from fewbits.analysis.selection import curves_of, varying
+from fewbits.analysis.selection import varying
 
 
 def outcomes(options, runs, metrics):
@@ -26,15 +26,7 @@ def outcomes(options, runs, metrics):
                 f"figure: {method} has several settings, differing in {', '.join(others)}; "
                 "add to select"
             )
-    curves = curves_of(runs, metrics, [options.metric])
-    ys = [curves[run][options.metric] for run in runs["run"]]
-    if options.value == "best":
-        values = [running_best(y)[-1] for y in ys]
-    else:
-        shares = {"floor": options.share, "final": 1e-9}
-        share = shares[options.value]
-        values = [level(y, status, share) for y, status in zip(ys, runs["status"], strict=True)]
-    return runs.assign(_value=values)
+    return ends(runs, metrics, options.metric, options.value, options.share)
 
 
 def panels(values, column: str | None) -> list[tuple]:
