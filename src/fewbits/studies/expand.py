@@ -14,6 +14,7 @@ from fewbits.studies.combinations import (
 from fewbits.studies.errors import Problems
 from fewbits.studies.grids import Alternative, Merged, alternatives, merge
 from fewbits.studies.runs import KEYS, OPTIONAL, PLUGINS, Run, partition_id, run_id
+from fewbits.studies.sampled import sampled
 from fewbits.studies.schema import Study
 
 _REQUIRED = ("dataset", "model", "partition", "algorithm", "step", "rounds")
@@ -29,7 +30,7 @@ def expand(study: Study, scale: str, problems: Problems) -> list[Run]:
     for name, grid in study.scales[scale].grids.items():
         at = ("scales", scale, "grids", name)
         merged = merge(study.base, grid, ("base",), at)
-        for run in expand_grid(study.study, name, merged, problems):
+        for run in _runs(study.study, name, merged, problems):
             known = runs.get(run.id)
             if known is None:
                 runs[run.id] = run
@@ -37,6 +38,16 @@ def expand(study: Study, scale: str, problems: Problems) -> list[Run]:
                 grids = (*known.grids, name)
                 runs[run.id] = Run(run.id, run.study, grids, known.spec, run.partition)
     return list(runs.values())
+
+
+def _runs(study: str, name: str, merged: Merged, problems: Problems) -> list[Run]:
+    """Those of a grid, of all its points where it is sampled; of a wrong grid those before the mistake."""
+    runs, before = [], len(problems)
+    for point in sampled(merged, problems):
+        runs += expand_grid(study, name, point, problems)
+        if len(problems) > before:
+            break
+    return runs
 
 
 def base_problems(base: dict, problems: Problems) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from fewbits.files import write_text
 from fewbits.studies.choices import STEP_RULES
 from fewbits.studies.files import Config
+from fewbits.studies.sampled import KEY, Sample
 from fewbits.studies.schema import Study
 
 _ABOUT = {
@@ -111,6 +112,7 @@ def _grid() -> dict:
         "required": ["rounds"],
         "additionalProperties": False,
     }
+    keys[KEY] = {"description": "points drawn together, for a search", **Sample.model_json_schema()}
     return {"type": "object", "properties": keys, "additionalProperties": False}
 
 
