@@ -106,6 +106,19 @@ class Floor(OfMetric):
         return level(curve[self.metric], run["status"], self.share, self.direction())
 
 
+class Spread(OfMetric):
+    """How much a run swings: the standard deviation over the last `share` of its recorded rows."""
+
+    share: Share = 0.5
+
+    def best_is_small(self) -> bool:
+        return True
+
+    def value(self, curve, run) -> float:
+        rows = max(2, math.ceil(self.share * len(curve)))
+        return float(curve[self.metric].iloc[-rows:].std())
+
+
 class Mean(OfMetric):
     """The mean of the recorded values after the first row; infinite for a run that diverged."""
 
@@ -441,6 +454,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "best": Best,
     "rise": Rise,
     "floor": Floor,
+    "spread": Spread,
     "mean": Mean,
     "at_bits": AtBits,
     "rounds_to_target": RoundsToTarget,

@@ -51,7 +51,8 @@ def plot(axis, group, looks: dict, options) -> None:
     sent = group[~group["dense"]]
     for method, line in sent.groupby("method", observed=True, sort=True):
         line = line.sort_values("size")
-        axis.plot(line["size"], line["middle"], **looks[method], label=method, zorder=3)
+        look = looks[method] | ({} if options.joined else {"linestyle": ""})
+        axis.plot(line["size"], line["middle"], **look, label=method, zorder=3)
         axis.vlines(
             line["size"], line["low"], line["high"], color=looks[method]["color"], linewidth=0.9,
             alpha=0.7, zorder=2,

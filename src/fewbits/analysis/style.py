@@ -23,6 +23,11 @@ DASHES = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 GREY = "#666666"
+PARTS = {  # of what is sent, as bars
+    "values": {"color": COLOURS[0], "hatch": ""},
+    "indices": {"color": COLOURS[4], "hatch": "///"},
+    "metadata": {"color": COLOURS[6], "hatch": "..."},
+}
 
 RC = {
     "font.family": "STIXGeneral",
@@ -61,6 +66,7 @@ RC = {
 LABELS = {
     "round": "rounds",
     "test_accuracy": "test accuracy",
+    "partition.clients": "clients",
     "partition.alpha": r"Dirichlet concentration $\alpha$",
     "grad_sq": r"$\|\nabla f(x)\|^2$",
     "grad_norm": r"$\|\nabla f(x)\|$",

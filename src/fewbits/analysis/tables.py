@@ -20,6 +20,7 @@ from fewbits.analysis.published_table import published_beside
 from fewbits.analysis.selection import at_default
 from fewbits.analysis.spectra import collapse
 from fewbits.analysis.style import panel_title
+from fewbits.analysis.uploads import search
 
 
 def settings(runs, metrics):
@@ -159,15 +160,20 @@ def summary(
 
 # The order in which settings are listed.
 SETTINGS = (
-    "dataset", "model", "partition", "algorithm", "compressor", "selection", "local", "server", "clock",
+    "dataset", "model", "partition", "algorithm", "compressor", "selection", "local", "sending", "server", "clock",
     "aggregation", "attack", "step", "seed", "rounds",
     "record_every", "stop",
 )  # fmt: skip
+
+MOST_LISTED = 12  # values in a cell of the table of settings
 
 # How columns are headed in print; others are printed as they are called.
 HEADS = {
     "dataset": "data set",
     "compressor.k": "k",
+    "compressor.share": "p",
+    "sending.count": "NS",
+    "upload": "upload / dense",
     "step.factor": "step",
     "L_tilde": "L̃",
     "L_mean": "mean Lᵢ",
@@ -198,6 +204,7 @@ TABLES = {
     "operator_sizes": operator_sizes,
     "stable_ranks": stable_ranks,
     "collapse": collapse,
+    "search": search,
 }
 
 
@@ -349,5 +356,7 @@ def _listed(column) -> list[str]:
         steps = {b - a for a, b in itertools.pairwise(values)}
         if whole and len(values) > 3 and steps == {1}:
             return [f"{int(values[0])} to {int(values[-1])}"]
+        if len(values) > MOST_LISTED:
+            return [f"{len(values)} values from {number(values[0])} to {number(values[-1])}"]
         return [number(v) for v in values]
     return [str(v) for v in values]

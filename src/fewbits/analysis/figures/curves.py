@@ -21,7 +21,7 @@ class Curves:
     best: of each method keep the tuned setting, that with fewest x to `target`, else the lowest final value;
     settings: say in the legend which it is. target: also drawn as a thin line. running: draw the best value so far.
     band over seeds: all of them (`range`), the middle half (`iqr`), each as a thin line (`each`), or `none`. y_min,
-    y_max: limits; by default the data's, cut a little above the start.
+    y_max: limits; by default the data's, cut a little above the start. across: panels in a row.
     """
 
     name: ClassVar[str] = "curves"
@@ -40,6 +40,7 @@ class Curves:
     x_max: float | None = None
     y_min: float | None = None
     y_max: float | None = None
+    across: Annotated[int, Field(ge=1, le=3)] = 2
     height_cm: Annotated[float, Field(gt=2)] = 8.2
 
     def columns(self) -> list[str]:
@@ -56,7 +57,7 @@ class Curves:
         if self.x == "counted":
             curves = lines.with_counted(curves, runs, self.counted)
         groups = list(runs.groupby(self.panel, sort=False)) if self.panel else [("", runs)]
-        figure, axes = style.panels(len(groups), self.height_cm, most=2)
+        figure, axes = style.panels(len(groups), self.height_cm, most=self.across)
         looks = style.method_styles(list(runs["method"].cat.categories))
         divisor, unit = self._unit(curves)
         everything = [lines.method_lines(self, group, curves) for _, group in groups]
@@ -67,7 +68,7 @@ class Curves:
                 axis.set_title(style.panel_title(self.panel, value), loc="left")
             name = style.label(self.x)
             axis.set_xlabel(f"{name} ({unit})" if unit else name)
-        for axis in axes[:: min(len(groups), 2)]:
+        for axis in axes[:: min(len(groups), self.across)]:
             axis.set_ylabel(style.label(self.y))
         lines.legends(figure, axes, everything)
         return figure

@@ -13,7 +13,8 @@ from fewbits.registry import plugin
 class Pareto:
     """A point is a method with messages of one size, at the best of its other settings: the median over seeds, with a bar
     over their range. Lines join the sizes of a method. The front, of all points that no other beats in both,
-    is drawn dark; a method that sends everything is a dotted level. panel: one panel per value of this column.
+    is drawn dark; a method that sends everything is a dotted level. joined: draw the lines. panel: one panel per value of this
+    column.
     """
 
     name: ClassVar[str] = "pareto"
@@ -21,6 +22,7 @@ class Pareto:
     metric: str = "test_accuracy"
     value: Literal["best", "final", "floor"] = "best"
     panel: str | None = None
+    joined: bool = True
     y_min: float | None = None
     height_cm: Annotated[float, Field(gt=2)] = 8.2
 

@@ -62,15 +62,10 @@ def _bars(axis, table) -> None:
     total = table["real kbit"].to_numpy(float) * 1000
     divisor, unit = style.bit_unit(max(total[np.isfinite(total)], default=1.0))
     left = np.zeros(len(table))
-    for part, colour, hatch in (
-        ("values", style.COLOURS[0], ""),
-        ("indices", style.COLOURS[4], "///"),
-        ("metadata", style.COLOURS[6], "..."),
-    ):
+    for part, look in style.PARTS.items():
         width = np.nan_to_num(table[f"{part} kbit"].to_numpy(float), posinf=0.0) * 1000 / divisor
         axis.barh(
-            place, width, left=left, height=0.62, color=colour, label=part, hatch=hatch,
-            edgecolor="white", linewidth=0.4,
+            place, width, left=left, height=0.62, label=part, edgecolor="white", linewidth=0.4, **look
         )  # fmt: skip
         left += width
     for y, reached in zip(place, np.isfinite(total), strict=True):
