@@ -190,7 +190,14 @@ def test_torchrun_starts_it(spec, tmp_path):
 def test_what_cannot_run_over_processes_says_so_in_one_line(spec, tmp_path):
     sends_nothing = vary(spec, algorithm={"name": "averaged_pair"}, compressor=None)
     sends_nothing["local"] = {"name": "sgd", "step": 0.1, "steps": 2}
-    for name, one, form in (("pair", sends_nothing, "messages"), ("topk", spec, "all_reduce")):
+    dense = vary(spec, algorithm={"name": "qsfl"}, compressor=None, step={"value": 0.1})
+    judged = dense | {"selection": {"name": "qualification", "keep": 0.5}}
+    summed = {"topk": spec, "owners": dense, "judged": judged}
+    cases = [
+        ("pair", sends_nothing, "messages"),
+        *((n, s, "all_reduce") for n, s in summed.items()),
+    ]
+    for name, one, form in cases:
         write_json(tmp_path / f"{name}.json", one)
         command = ["-m", "fewbits.distributed", "--spec", str(tmp_path / f"{name}.json")]
         command += ["--out", str(tmp_path / name), "--init", "{init}", "--form", form]
