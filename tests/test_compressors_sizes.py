@@ -28,7 +28,12 @@ FINE = {
     "count_sketch": ({"rows": 3}, 96),
     "hadamard": ({"of": {"name": "topk"}}, 64),
 }
-REQUIRED = {"count_sketch": {"rows": 3}, "hadamard": FINE["hadamard"][0], "rotated": {"bits": 2}}
+REQUIRED = {
+    "count_sketch": {"rows": 3},
+    "hadamard": FINE["hadamard"][0],
+    "sampled": {"of": {"name": "uniform", "bits": 4}},
+    "rotated": {"bits": 2},
+}
 
 
 def sent(compressor, shape) -> float:
