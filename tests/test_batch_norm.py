@@ -68,7 +68,7 @@ def module(f, x):
 
 
 def streams_of(keys, round, f):
-    in_round = rng.fold(rng.fold(keys, engine.ROUND), round)
+    in_round = sampling.round_keys(keys, round)
     return rng.fold(rng.fold(in_round, WORK)[0], np.arange(f.clients))
 
 
@@ -129,7 +129,7 @@ def test_the_server_goes_on_with_the_mean_weighted_by_rows(digits, server):
     shared = small_problem(vary(digits, local={"batch": 200}) | {"server": server})
     f, batch = shared.objective, one_batch(shared)
     held = torch.from_numpy(f.statistics).repeat(1, f.clients, 1)
-    keys = rng.fold(rng.fold(batch.keys, engine.ROUND), 1)
+    keys = sampling.round_keys(batch.keys, 1)
     shared.local.updates(f, batch.state["x"], None, keys, statistics=held)
     last = finished(shared, 1)
     share = torch.from_numpy(f.sizes / f.sizes.sum())

@@ -30,7 +30,7 @@ from fewbits.train import train_one
 
 WORKER = str(Path(__file__).with_name("distributed_worker.py"))
 SLOTS = (
-    "algorithm", "compressor", "downlink", "layers", "model", "local", "selection", "sending", "server",
+    "algorithm", "compressor", "downlink", "layers", "model", "local", "space", "selection", "sending", "server",
     "attack", "aggregation",
 )  # fmt: skip
 
@@ -104,6 +104,10 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     specs["diverges"] = vary(specs["ef21"], step={"value": 1e200})
     specs["kept"] = vary(specs["ef21"], snapshots={"rounds": [2], "clients": 4})
     specs["statistics"] = batch_normalised()
+    spaces = [{"name": "low_rank", "rank": 2}, {"name": "mask", "share": 0.1}]
+    for space in spaces:
+        coded = {"space": space, "compressor": {"name": "uniform", "bits": 4}}
+        specs[space["name"]] = specs["statistics"] | coded
     dense = {"rounds": 4, "partition": {"clients": 2}, "compressor": None, "step": {"value": 0.3}}
     summed = {
         f"sum-{name}": vary(spec, **dense, algorithm={"name": name})

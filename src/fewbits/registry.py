@@ -24,6 +24,7 @@ KINDS = {
     "selection": "fewbits.federation.selection",
     "local": "fewbits.federation.local",
     "term": "fewbits.federation.local.terms",
+    "space": "fewbits.federation.space",
     "sending": "fewbits.federation.sending",
     "server": "fewbits.federation.server",
     "clock": "fewbits.federation.clock",

@@ -42,8 +42,10 @@ class DIANA(Algorithm):
     def examples(cls):
         return [{"compressor": {"name": "randk", "k": 3}}, {"algorithm": {"memory": 0.1}}]
 
-    def check(self, compressor) -> str | None:
-        """Why this cannot be used with that compressor, or None."""
+    def check(self, compressor, space) -> str | None:
+        """Why this cannot be used with these slots, or None."""
+        if space is not None and self.memory is None:
+            return "memory must be given in an update space, where no omega is known"
         return needs_variance(compressor, "memory") if self.memory is None else None
 
     def initial_state(self, x, run):

@@ -27,8 +27,10 @@ class Scaffold(Algorithm):
     cite: ClassVar[str] = "karimireddy2020scaffold"
     label: ClassVar[str] = "SCAFFOLD"
 
-    def check(self, local) -> str | None:
-        """Why this cannot be used with that local solver, or None."""
+    def check(self, local, space) -> str | None:
+        """Why this cannot be used with these slots, or None."""
+        if space is not None and not space.projects:
+            return "its control variates would be of steps that are not the gradient's projections"
         if getattr(local, "momentum", 0.0):
             return "its control variates rest on local steps without momentum"
         return None

@@ -160,7 +160,7 @@ def summary(
 
 # The order in which settings are listed.
 SETTINGS = (
-    "dataset", "model", "partition", "algorithm", "compressor", "selection", "local", "sending", "server", "clock",
+    "dataset", "model", "partition", "algorithm", "compressor", "selection", "local", "space", "sending", "server", "clock",
     "aggregation", "attack", "step", "seed", "rounds",
     "record_every", "stop",
 )  # fmt: skip

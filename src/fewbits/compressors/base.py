@@ -54,6 +54,9 @@ class Compressor:
     name: ClassVar[str]
     codec: ClassVar[int]
     random: ClassVar[bool] = True  # False: `keys` are not looked at, and need not be made
+    seeded: ClassVar[bool] = (
+        False  # True: keys begin with the seed of the client's round (sampling.py)
+    )
     # For tables: what it does (else its file's first line), roughly the bits of a message (w: of a float, d: numbers),
     # the paper, and parameters to show beside the size.
     what: ClassVar[str] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,11 +20,14 @@ from fewbits.federation.clock.links import Links
 from fewbits.federation.engine import Schedule, Setting
 from fewbits.federation.local.base import Local
 from fewbits.federation.network import Network
-from fewbits.federation.objective import Objective
+from fewbits.federation.objective import Layer, Objective
 from fewbits.federation.selection.base import Selection
 from fewbits.federation.sending.base import Sending
 from fewbits.federation.server.base import Server
 from fewbits.federation.snapshots import Snapshots
+from fewbits.federation.space.base import Frames
+from fewbits.federation.space.message import Seeded
+from fewbits.federation.space.work import Within
 from fewbits.files import digest
 
 
@@ -118,16 +122,22 @@ def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:
     if attack is not None:
         data = _poisoned(data, parts, attack, lane_keys([spec]))
     objective = registry.make("model", spec["model"]).objective(data, parts, source)
+    local = _plugin("local", spec.get("local") or {"name": "gradient"})
     sending = _plugin("sending", spec.get("sending")) or Sending()
-    layers = sending.layers(objective.layers)
+    layers, space = sending.layers(objective.layers), _plugin("space", spec.get("space"))
+    if space is not None:
+        frames = Frames(space, layers)
+        layers, local = frames.inner, Within(local, frames)
     compressor, achieved = _compressor(spec, "compressor", layers)
+    if space is not None:
+        compressor = Seeded(compressor, frames)
     return Problem(
         algorithm=_plugin("algorithm", spec["algorithm"]),
         compressor=compressor,
         downlink=_compressor(spec, "downlink", objective.layers)[0],
         objective=objective,
         selection=_plugin("selection", spec.get("selection")),
-        local=_plugin("local", spec.get("local") or {"name": "gradient"}),
+        local=local,
         sending=sending,
         server=_plugin("server", spec.get("server")) or Server(),
         clock=_plugin("clock", spec.get("clock")),
@@ -144,7 +154,7 @@ def _poisoned(data: Arrays, parts: list[np.ndarray], attack: Attack, keys: np.nd
     return replace(data, y=attack.labels(data.y, parts, who, keys[0]))
 
 
-def _compressor(spec: dict, key: str, layers) -> tuple[Compressor, float | None]:
+def _compressor(spec: dict, key: str, layers: Sequence[Layer]) -> tuple[Compressor, float | None]:
     """The compressor of these layers, and what a size rule achieves on them."""
     block = spec.get(key) or {"name": "identity"}
     return for_model(block, layers, **spec.get("layers", {}))

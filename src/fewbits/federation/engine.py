@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fewbits import rng
 from fewbits.algorithms.base import Algorithm, Round, State
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
@@ -21,14 +20,13 @@ from fewbits.federation.local.base import Local, Work
 from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import COUNTERS, Network
 from fewbits.federation.objective import Objective, square
-from fewbits.federation.sampling import everyone
+from fewbits.federation.sampling import everyone, round_keys
 from fewbits.federation.selection.base import Selection
 from fewbits.federation.server.base import Server
 from fewbits.federation.snapshots import Snapshots
 from fewbits.federation.statistics import KEY, initial, of_round
 from fewbits.lazy import torch
 
-ROUND = rng.stream("round")
 JUDGED = ("grad_sq", "loss", "test_loss")  # whether a lane diverged, by the first that is recorded
 KEPT = "server."  # what the server's optimiser and the selection keep, in a batch's state
 HELD = "local."  # what clients keep for their local work
@@ -218,7 +216,7 @@ def _part(state: State, prefix: str) -> dict[str, torch.Tensor]:
 
 def _round_keys(batch: Batch) -> np.ndarray:
     """The lanes' random streams in the present round."""
-    return rng.fold(rng.fold(batch.keys, ROUND), batch.round)
+    return round_keys(batch.keys, batch.round)
 
 
 def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None:

@@ -10,6 +10,7 @@ from fewbits import rng
 from fewbits.compressors.base import Compressed, Compressor
 from fewbits.compressors.identity import Identity
 from fewbits.compressors.message import Bits
+from fewbits.federation.sampling import round_keys, round_seeds, seeded
 from fewbits.federation.sending.base import Sending
 from fewbits.lazy import torch
 
@@ -68,6 +69,8 @@ class Network:
         keys, who = None, self._who(x)
         if self.compressor.random:
             keys = rng.fold(self._call()[:, None], who)
+            if self.compressor.seeded:
+                keys = seeded(round_seeds(round_keys(self._keys, self._round), who), keys)
         part = self.sending.take(x, who, self._round)
         message = self._make(self.compressor, part, tuple(part.shape[2:]), keys)
         message = message.placed(

@@ -10,6 +10,8 @@ from fewbits import rng
 from fewbits.lazy import torch
 
 BATCH = rng.stream("batch")
+ROUND = rng.stream("round")
+SEED = rng.stream("seed of a client's round")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,24 @@ class Rows:
 
     positions: np.ndarray
     weights: np.ndarray
+
+
+def round_keys(keys: np.ndarray, number: int) -> np.ndarray:
+    """The lanes' streams in a round, from their own: (lanes,) uint64."""
+    return rng.fold(rng.fold(keys, ROUND), number)
+
+
+def round_seeds(keys: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """A 32-bit seed for each client, that its local work and its messages share in a round: (lanes, m) uint64.
+
+    keys (lanes,): of `round_keys`; who (lanes, m)
+    """
+    return rng.fold(rng.fold(keys, SEED)[:, None], who) >> np.uint64(32)
+
+
+def seeded(seeds: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Keys of messages that begin with these seeds."""
+    return seeds << np.uint64(32) | keys & np.uint64(2**32 - 1)
 
 
 def everyone(x: torch.Tensor, objective) -> torch.Tensor:

@@ -3,7 +3,7 @@
 A plug-in takes part by what it declares: an algorithm's `sends` ("compressed", "dense" or "either"), a data set's
 facts (_FACTS), and a method `check(self, ...)` of any plug-in, which gives None or says why not. Its
 arguments are taken by name from these facts (features: None for a model that is not `linear`) and dataset, model,
-partition, algorithm, compressor, selection, local, sending (the instances, None if absent).
+partition, algorithm, compressor, selection, local, space, sending (the instances, None if absent).
 """
 
 from __future__ import annotations

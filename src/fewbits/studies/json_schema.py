@@ -25,6 +25,7 @@ _ABOUT = {
     "downlink": "compressor plug-in of methods that compress the broadcast (EF21-BC)",
     "selection": "who takes part in a round: a file in federation/selection/; absent: all clients",
     "local": "how a client makes its update: a file in federation/local/; absent: its full gradient",
+    "space": "what changes clients may make: a file in federation/space/; absent: any",
     "sending": "what of its numbers a client sends in a round: a file in federation/sending/; absent: all",
     "server": "the server's optimiser: a file in federation/server/; absent: the plain step",
     "clock": "simulated time of a round: a file in federation/clock/; absent: not simulated",

@@ -10,7 +10,7 @@ from fewbits.files import canonical
 
 # Plug-ins that a run may do without.
 OPTIONAL = (
-    "compressor", "downlink", "selection", "local", "sending", "server", "clock", "aggregation", "attack",
+    "compressor", "downlink", "selection", "local", "space", "sending", "server", "clock", "aggregation", "attack",
 )  # fmt: skip
 PLUGINS = ("dataset", "model", "partition", "algorithm", *OPTIONAL)
 BLOCKS = (*PLUGINS, "layers", "step", "stop", "snapshots")
