@@ -126,7 +126,7 @@ class PowerSGD(LowRank):
         """Send P' and Q' of (rows, m, n) and W (rows, n, r)."""
         for i in range(self.passes):
             image = factorise.product(a, start.astype(a.dtype)).astype(np.float64)
-            p = np.linalg.qr(image)[0]  # Householder's: safe for dependent and for zero columns
+            p = factorise.orthonormal_columns(image)
             if i + 1 < self.passes:
                 start = factorise.product(factorise.transposed(a), p.astype(a.dtype))
         basis = box.send(np.ascontiguousarray(factorise.transposed(p)))
