@@ -113,9 +113,9 @@ class Network:
         if way not in self.kept:
             return self._make(compressor, x, shape, keys)[0]
         at = slice(None) if who is None else (np.arange(len(x))[:, None], who)
-        kept = self.kept[way].clone()
-        message, kept[at] = self._make(compressor, x, shape, keys, kept[at])
-        self.kept[way] = kept
+        message, now = self._make(compressor, x, shape, keys, self.kept[way][at])
+        self.kept[way] = self.kept[way].clone()
+        self.kept[way][at] = now
         return message
 
     def _make(self, compressor: Compressor, x: torch.Tensor, shape, keys=None, kept=None):
