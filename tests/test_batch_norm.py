@@ -14,6 +14,7 @@ from fewbits.compressors.identity import Identity
 from fewbits.federation import engine, sampling
 from fewbits.federation.assemble import lane_keys
 from fewbits.federation.local.sgd import WORK
+from fewbits.models.nets.layers import BatchNormOfRows
 
 LOCAL = {"name": "sgd", "step": 0.05, "epochs": 2, "batch": 64, "momentum": 0.9}
 HALF = {"name": "uniform", "fraction": 0.5}
@@ -197,3 +198,15 @@ def test_training_numbers_are_those_of_the_evaluated_network(digits):
     assert last.row["loss"] == pytest.approx(np.mean(losses), rel=1e-9)
     with pytest.raises(ValueError, match="running statistics are needed"):
         f.measure(last.state["x"])
+
+
+def test_a_row_alone_in_its_batch_is_normalised_by_the_running_statistics():
+    """Batches of the last rows of a client may hold one; torch's own layer stops there."""
+    layer = BatchNormOfRows(3)
+    layer.running_mean[:] = torch.tensor([1.0, 2.0, 3.0])
+    layer.running_var[:] = 4.0
+    before = layer.running_mean.clone()
+    torch.testing.assert_close(layer(torch.tensor([[3.0, 2.0, 3.0]])), torch.tensor([[1.0, 0, 0]]))
+    assert torch.equal(layer.running_mean, before)
+    rows = torch.arange(6.0).reshape(2, 3)
+    torch.testing.assert_close(layer(rows).mean(dim=0), torch.zeros(3), atol=1e-6, rtol=0)

@@ -52,8 +52,11 @@ class Local:
         """
         raise NotImplementedError
 
-    def initial(self, x: torch.Tensor, clients: int) -> dict[str, torch.Tensor]:
-        """What every client keeps between rounds, before the first: (lanes, clients, *shape) each."""
+    def initial(
+        self, x: torch.Tensor, clients: int, statistics: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """What every client keeps between rounds, before the first, (lanes, clients, ...) each: x (lanes, *shape) and
+        statistics (lanes, S) are what the server begins with."""
         return {}
 
     def solve(
@@ -65,11 +68,12 @@ class Local:
         round: int = 1,
         coupling: Coupling | None = None,
         statistics: torch.Tensor | None = None,
-        previous: torch.Tensor | None = None,
+        held: dict[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """What clients end with that start from models of their own: start (lanes, m, *shape) -> the same.
 
-        who (lanes, m): the clients. coupling: added to every gradient. statistics, previous: as above. Only local work has an end; a gradient has none.
+        who (lanes, m): the clients. coupling: added to every gradient. statistics, held: as above, but
+        `held` stays as it is. Only local work has an end; a gradient has none.
         """
         raise NotImplementedError
 

@@ -49,10 +49,11 @@ class LocalSGD(Local):
             return "local work needs one of epochs and steps"
         return misfit(self.terms, model, sequence, self.batch)
 
-    def initial(self, x, clients):
+    def initial(self, x, clients, statistics=None):
         if all("previous" not in term.anchors for term in made(self.terms)):
             return {}
-        return {"previous": x[:, None].repeat(1, clients, *[1] * (x.dim() - 1))}
+        kept = {"previous": x} | ({} if statistics is None else {"statistics": statistics})
+        return {k: v[:, None].repeat(1, clients, *[1] * (v.dim() - 1)) for k, v in kept.items()}
 
     def updates(
         self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
@@ -60,21 +61,21 @@ class LocalSGD(Local):
         who = sampling.everyone(x, objective) if cohort is None else cohort
         start = x[:, None].expand(-1, who.shape[1], *x.shape[1:])
         added = None if correction is None else lambda y, at: correction[at]
-        previous = (held or {}).get("previous")
-        ends = self.solve(objective, start, who, keys, round, added, statistics, previous)
-        found = start - ends
-        if previous is not None:
-            held["previous"] = start - found
-        return found
+        ends = self.solve(objective, start, who, keys, round, added, statistics, held)
+        if held:
+            held["previous"] = ends
+            held |= {} if statistics is None else {"statistics": statistics.clone()}
+        return start - ends
 
     def solve(
-        self, objective, start, who, keys, round=1, coupling=None, statistics=None, previous=None
+        self, objective, start, who, keys, round=1, coupling=None, statistics=None, held=None
     ):
         ends = torch.empty_like(start, memory_format=torch.contiguous_format)
         for lane, key in enumerate(keys):
-            held, before = (None if a is None else a[lane] for a in (statistics, previous))
+            own = None if statistics is None else statistics[lane]
+            kept = {name: value[lane] for name, value in (held or {}).items()}
             self._lane(
-                objective, round, start, who[lane].numpy(), lane, key, coupling, held, before, ends
+                objective, round, start, who[lane].numpy(), lane, key, coupling, own, kept, ends
             )
         return ends
 
@@ -91,7 +92,7 @@ class LocalSGD(Local):
         return self.step * self.decay ** (round - 1)
 
     def _lane(
-        self, objective, round, start, who, lane, key, coupling, statistics, previous, ends
+        self, objective, round, start, who, lane, key, coupling, statistics, kept, ends
     ) -> None:
         """Write into `ends` what every client of one lane ends with."""
         streams = rng.fold(rng.fold(key, WORK), who)
@@ -104,19 +105,20 @@ class LocalSGD(Local):
             group = order[first : first + objective.at_once]
             held = None if statistics is None else statistics[group]
             chosen = [plans[i] for i in group]
-            before = None if previous is None else previous[group]
-            pull = self._pull(objective, start[lane, group], who[group], before)
+            before = {name: value[group] for name, value in kept.items()}
+            pull = self._pull(objective, start[lane, group], who[group], held, before)
             ends[lane, group] = self._end(
                 objective, round, start, who[group], chosen, (lane, group), coupling, held, pull
             )
             if statistics is not None:
                 statistics[group] = held
 
-    def _pull(self, objective, received, who, previous) -> Pull | None:
+    def _pull(self, objective, received, who, statistics, kept) -> Pull | None:
         """The terms of these clients' objectives."""
         if not self.terms:
             return None
-        anchors = {"received": received, "previous": previous}
+        previous = kept.get("previous"), kept.get("statistics")
+        anchors = {"received": (received, statistics), "previous": previous}
         return Pull(made(self.terms), objective, who, anchors)
 
     def _end(

@@ -63,8 +63,8 @@ class Inside:
         found = self.objective.client_gradients(y, who, positions, weights, statistics, slope)
         return frame.gather(found)
 
-    def representations(self, z, who):
-        return self.objective.representations(self.x + self._of(who).spread(z), who)
+    def representations(self, who, z, statistics=None):
+        return self.objective.representations(who, self.x + self._of(who).spread(z), statistics)
 
     def _of(self, who: np.ndarray) -> Frame:
         return self.frame.of(np.searchsorted(self.who, who))

@@ -21,19 +21,23 @@ def mlp(
     hidden: Sequence[Width] = (128,),
     activation: Literal["relu", "tanh"] = "relu",
     bias: bool = True,
+    norm: Literal["none", "batch"] = "none",
 ):
     """Linear layers of widths `hidden`, each followed by `activation`.
 
     64-128-10 on digits: 9,610 parameters. `hidden=(128, 64), activation="tanh"` has no units that die, which
     the study of dimensional collapse needs. `bias=False` leaves biases out: two matrices of 9,472 numbers.
+    `norm`: "batch", BatchNorm before every activation.
     """
-    from fewbits.models.nets.layers import Classifier
+    from fewbits.models.nets.layers import BatchNormOfRows, Classifier
 
     nn = torch.nn
     after = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]
     layers, width = [nn.Flatten()], prod(shape)
     for wider in hidden:
-        layers += [nn.Linear(width, wider, bias), after()]
+        layers.append(nn.Linear(width, wider, bias))
+        layers += [BatchNormOfRows(wider)] if norm == "batch" else []
+        layers.append(after())
         width = wider
     return Classifier(nn.Sequential(*layers), nn.Linear(width, classes, bias))
 

@@ -60,6 +60,16 @@ class Pooled(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+class BatchNormOfRows(nn.BatchNorm1d):
+    """BatchNorm of (rows, width). A row alone in its batch, which has no variance, is normalised by the running ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return super().forward(x)
+        own = self.running_mean, self.running_var, self.weight, self.bias
+        return functional.batch_norm(x, *own, training=False, eps=self.eps)
+
+
 def normalised(norm: Norm, groups: int) -> Callable[[int], nn.Module]:
     """A function from a number of channels to its normalising layer.
 

@@ -95,15 +95,19 @@ class NetworkObjective:
         found = self.apart(y, rows, weights, statistics, slope)
         return found + self.model.weight_decay * y if self.model.weight_decay else found
 
-    def representations(self, x: torch.Tensor, who: np.ndarray) -> torch.Tensor:
-        """Of all rows of these clients, each by its own model: x (m, D) -> (m, most rows, C), zero where a client has
-        fewer rows."""
-        each = [self._represented(point.clone(), i) for point, i in zip(x, who, strict=True)]
+    @torch.no_grad()
+    def representations(self, who: np.ndarray, x: torch.Tensor, statistics=None) -> torch.Tensor:
+        """Of all rows of these clients, each by its own model as it is evaluated: x (m, D), statistics (m, S) -> (m, most
+        rows, C), zero where a client has fewer rows."""
+        self.net.eval()
+        held = [None] * len(who) if statistics is None else statistics
+        each = [self._represented(*of) for of in zip(who, x, held, strict=True)]
+        self.net.train()
         return torch.nn.utils.rnn.pad_sequence(each, batch_first=True)
 
-    def _represented(self, x: torch.Tensor, client: int) -> torch.Tensor:
-        pieces = torch.from_numpy(self.parts[client]).split(CHUNK)
-        return torch.cat([self.represent(x, self.inputs(rows)) for rows in pieces])
+    def _represented(self, client: int, x: torch.Tensor, statistics) -> torch.Tensor:
+        pieces, x = torch.from_numpy(self.parts[client]).split(CHUNK), x.clone()
+        return torch.cat([self.represent(x, self.inputs(rows), statistics) for rows in pieces])
 
     @torch.no_grad()
     def test_representations(self, x: torch.Tensor, statistics=None) -> torch.Tensor:

@@ -30,11 +30,6 @@ def misfit(blocks: dict[str, dict], model, sequence: bool, batch: int | None) ->
         return None
     if model is not None and model.linear:
         return "terms: only networks have representations"
-    normed = model is not None and model.parameters.get("norm") == "batch"
-    if normed and any(term.anchors for term in made(blocks)):
-        return (
-            "terms: the other model's running statistics are not kept, so norm: batch does not fit"
-        )
     reasons = [model and model.without_representations(sequence)]
     reasons += [term.misfit(batch) for term in made(blocks)]
     return next((f"terms: {reason}" for reason in reasons if reason), None)
@@ -43,14 +38,14 @@ def misfit(blocks: dict[str, dict], model, sequence: bool, batch: int | None) ->
 class Pull:
     """What the terms of a client's objective add to the derivative by the representations of its rows.
 
-    who (m,): the clients; anchors: a model for each of them (m, D), by name. Their representations are taken once, of all
-    the clients' rows, for all local steps.
+    who (m,): the clients; anchors: by name, a model for each of them (m, D), and its running statistics (m, S) or None.
+    Their representations are taken once, of all the clients' rows, for all local steps.
     """
 
     def __init__(self, terms: tuple[Term, ...], objective, who: np.ndarray, anchors: dict) -> None:
         self.terms, self.dtype = terms, objective.dtype
         wanted = {name for term in terms for name in term.anchors}
-        self.by = {name: objective.representations(anchors[name], who) for name in sorted(wanted)}
+        self.by = {name: objective.representations(who, *anchors[name]) for name in sorted(wanted)}
 
     def on(self, places: np.ndarray, weights: np.ndarray) -> Callable:
         """For batches of the first of these clients: `slope(part, z)`, where z (k, B, C) are representations of the
