@@ -48,7 +48,7 @@ def gather(runs: Iterable, runs_dir: Path, out: Path) -> Path:
 def _rows(run: str, folder: Path) -> Iterator[tuple]:
     for number in map(int, read_json(folder / "summary.json").get("snapshots", {})):
         held = snapshots.load(folder, number)
-        for model in ("global", "local"):
+        for model in [model for model in ("global", "local") if f"singular/{model}" in held]:
             parts = [held[f"{name}/{model}"] for name in ("singular", "variance", "correlation")]
             if model == "global":
                 parts = [part[None] for part in parts]

@@ -45,6 +45,18 @@ def published_beside(
     return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
+def published_cells(runs, metrics, file: str, table: str, across: str):
+    """Printed numbers alone, a column for each value of the symbol `across`: where the runs measure something else."""
+    import pandas as pd
+
+    printed = pd.DataFrame(read(file, table)["rows"])
+    printed[across] = [f"{across} = {v:g}" if v == v else "iid" for v in printed[across]]
+    order = list(dict.fromkeys(printed[across]))
+    index = [name for name in printed if name not in (across, "value")]
+    wide = printed.pivot_table(index=index, columns=across, values="value", sort=False)
+    return wide[order].reset_index().rename_axis(columns=None)
+
+
 def read(file: str, table: str) -> dict:
     """A table of config/published/: its `what`, `rows`, and the file's `columns`."""
     import yaml

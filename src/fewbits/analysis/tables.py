@@ -13,10 +13,11 @@ import itertools
 import math
 
 from fewbits.analysis.errors import AnalysisError, nearest
+from fewbits.analysis.gains import gains
 from fewbits.analysis.message_table import messages
 from fewbits.analysis.numbers import interval, latex, number
 from fewbits.analysis.operators import operator_errors, operator_sizes, stable_ranks
-from fewbits.analysis.published_table import published_beside
+from fewbits.analysis.published_table import published_beside, published_cells
 from fewbits.analysis.selection import at_default
 from fewbits.analysis.spectra import collapse
 from fewbits.analysis.style import panel_title
@@ -199,12 +200,14 @@ TABLES = {
     "to_target": to_target,
     "messages": messages,
     "published_beside": published_beside,
+    "published_cells": published_cells,
     "summary": summary,
     "operator_errors": operator_errors,
     "operator_sizes": operator_sizes,
     "stable_ranks": stable_ranks,
     "collapse": collapse,
     "search": search,
+    "gains": gains,
 }
 
 

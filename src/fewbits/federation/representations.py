@@ -1,7 +1,8 @@
 """How many dimensions representations span: dimensional collapse, as Shi et al. (ICLR 2023, arXiv 2210.00226) look at it.
 
 The representations of the test rows, (rows, C), by the model after a round (`global`) and by each of the cohort's clients at
-the end of its local work (`local`). Kept in the round's snapshot (federation/snapshots.py), C features, m clients:
+the end of its local work (`local`; not there where a method's clients work on models of their own). Kept in the round's
+snapshot (federation/snapshots.py), C features, m clients:
 
     singular/global (C,), singular/local (m, C)         singular values of the covariance, falling, float64
     variance/global, variance/local                     of every feature; 0: it is dead
@@ -47,14 +48,17 @@ def of_lanes(objective, x, statistics, seen: dict) -> list[dict[str, np.ndarray]
     held, own = _or_nothing(statistics, len(x)), _or_nothing(seen.get("statistics"), len(x))
     lanes = []
     for lane, point in enumerate(x):
-        ends = seen["model"][lane]
+        ends = seen["model"][lane] if "model" in seen else []
         whole = spectrum(_of(objective, point, held[lane]))
         local = [
             spectrum(_of(objective, end, kept))
             for end, kept in zip(ends, _or_nothing(own[lane], len(ends)), strict=True)
         ]
         arrays = {f"{name}/global": value for name, value in whole.items()}
-        lanes.append(arrays | {f"{n}/local": np.stack([one[n] for one in local]) for n in whole})
+        stacked = {
+            f"{name}/local": np.stack([one[name] for one in local]) for name in whole if local
+        }
+        lanes.append(arrays | stacked)
     return lanes
 
 

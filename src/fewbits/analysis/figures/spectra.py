@@ -16,13 +16,15 @@ class Spectra:
     """A row of panels for each of `models`, a column for each method; in a panel a line for each way the rows were divided.
 
     A line is the geometric mean over seeds (and, of local models, over clients) of the singular value of each index, on a
-    logarithmic axis; its band is the 95 % t interval over seeds. first: how many indices are drawn.
+    logarithmic axis; its band is the 95 % t interval over seeds. methods: which, in this order (absent: all that are
+    there); first: how many indices are drawn.
     """
 
     name: ClassVar[str] = "spectra"
     reads: ClassVar[str] = "spectra"
 
     models: list[Literal["global", "local"]] = Field(default_factory=lambda: ["global", "local"])
+    methods: list[str] | None = None
     first: Annotated[int, Field(ge=2)] | None = None
     least: Annotated[float, Field(gt=0)] = 1e-6
     height_cm: Annotated[float, Field(gt=0)] = 6.0
@@ -35,7 +37,8 @@ class Spectra:
         rows = spectra.of_runs(runs, metrics)
         names = spectra.skews(rows)
         looks = style.method_styles(names)
-        methods = [m for m in runs["method"].cat.categories if (rows["method"] == m).any()]
+        methods = self.methods or list(runs["method"].cat.categories)
+        methods = [m for m in methods if (rows["method"] == m).any()]
         figure, axes = plt.subplots(
             len(self.models), len(methods), squeeze=False, sharex=True, sharey=True,
             figsize=style.size(self.height_cm * len(self.models) + 1.2),
@@ -44,10 +47,11 @@ class Spectra:
             for axis, method in zip(line, methods, strict=True):
                 own = rows[(rows["model"] == model) & (rows["method"] == method)]
                 self._panel(axis, own, names, looks)
-                axis.set_title(f"{method}: {MODELS[model]}", loc="left")
-            line[0].set_ylabel("singular value of the covariance")
-        for axis in axes[-1]:
-            axis.set_xlabel("index")
+                axis.set_xlim(left=0)
+            line[0].set_ylabel(f"{MODELS[model]}:\nsingular value of the covariance")
+        for top, bottom, method in zip(axes[0], axes[-1], methods, strict=True):
+            top.set_title(method, loc="left")
+            bottom.set_xlabel("index")
         found = style.handles(axes.flat)
         style.legend_below(figure, list(found.values()), list(found), min(6, len(found)))
         return figure
