@@ -96,6 +96,6 @@ def trajectory(problem: assemble.Problem, step: float, rounds: int, seeds=(0,)) 
     for _ in range(rounds):
         batch.round += 1
         opened = setting.open(batch, setting.cohort(batch))
-        batch.state = problem.algorithm.round(batch.state, opened)
+        engine._update(batch, setting, opened, problem.algorithm.round(batch.state, opened))
         path.append({**batch.state, "bits": batch.counters.clone()})
     return path

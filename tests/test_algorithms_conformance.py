@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ from fewbits.compressors.identity import Identity
 from fewbits.federation.objective import Layer
 
 METHODS = {name: {"compressor": {"name": "topk", "k": 4}} | m for name, m in methods().items()}
+WARM = {"name": "powersgd", "rank": 1, "start": "warm"}  # a sender with a past
+METHODS |= {
+    "ef21, warm": {"algorithm": {"name": "ef21"}, "compressor": WARM},
+    "ef21_bc, warm": METHODS["ef21_bc"] | {"compressor": WARM, "downlink": WARM},
+}
 HALF = {"name": "uniform", "fraction": 0.5}
 
 
@@ -148,6 +154,15 @@ def test_half_the_clients_send_half_the_bits_and_still_descend(spec, tmp_path, n
     assert sent["half"] == pytest.approx(0.5 * sent["plain"])
     assert tables["half"].bits_down.iloc[-1] <= 0.6 * tables["plain"].bits_down.iloc[-1]
     assert tables["half"].loss.iloc[-1] < 0.7 * tables["half"].loss[0]
+
+
+def test_senders_that_sit_a_round_out_keep_their_past(spec):
+    chosen = vary(spec, **METHODS["ef21, warm"]) | {"selection": HALF}
+    path = [state["senders.up"] for state in trajectory(small_problem(chosen), 0.1, 3)]
+    assert not path[0].any()  # g_i^0 goes whole
+    for before, after in pairwise(path):
+        same = (before == after).all(dim=-1)
+        assert same.sum() * 2 == same.numel()
 
 
 @pytest.mark.parametrize("name", EVERYONE)

@@ -69,6 +69,32 @@ def bits_of(bits: Bits, i: int) -> Bits:
     return Bits(*(p.reshape(-1)[i].item() if torch.is_tensor(p) else p for p in parts))
 
 
+def test_senders_keep_something_of_every_layer():
+    """As each layer's compressor alone would; the bytes of a sender with a past are those of the batched form."""
+    block = {"name": "powersgd", "rank": 2, "start": "warm"}
+    compressor, x = layered(block, LAYERS, small=21), vectors(4).reshape(2, 2, D)
+    keys = rng.fold(rng.stream("past"), np.arange(4)).reshape(2, 2)
+    width = compressor.keeps((D,))
+    assert width == sum(part.compressor.keeps(part.shape) for part in compressor.parts) > 0
+    first, kept = compressor.compress_on(x, (D,), x.new_zeros(2, 2, width), keys)
+    assert torch.equal(first.value, compressor.compress(x, (D,), keys).value)
+    second, now = compressor.compress_on(x, (D,), kept, keys)
+    message, held = compressor.encode_on(x[1, 0], kept[1, 0], key=int(keys[1, 0]))
+    read = compressor.from_bytes(message.to_bytes(), (D,))
+    assert torch.equal(compressor.decode(read, (D,), x.dtype), second.value[1, 0])
+    assert torch.equal(held, now[1, 0])
+    errors = [squared(sent.value - x) for sent in (first, second)]
+    assert errors[1] < errors[0]
+    fc1, key = x[..., 232:872].reshape(2, 2, 20, 32), rng.fold(keys, 3)
+    own = registry.make("compressor", block)
+    alone = own.compress_on(fc1, (20, 32), kept[..., 54 : 54 + 64], key)[0].value
+    assert torch.equal(alone.flatten(2), second.value[..., 232:872])
+
+
+def squared(x: torch.Tensor) -> float:
+    return float((x * x).sum())
+
+
 def test_layers_are_what_the_compressor_alone_makes_of_them():
     block, x = {"name": "topk", "k": 3}, vectors(2)
     value = layered(block, LAYERS).compress(x, (D,)).value

@@ -98,6 +98,9 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     judged = {"selection": {"name": "qualification", "keep": 0.5}}
     specs["judged"] = vary(specs["scaffold"]) | judged
     specs["judged segments"] = vary(specs["qsfl"]) | judged
+    warm = {"name": "powersgd", "rank": 1, "start": "warm"}
+    specs["warm"] = vary(specs["ef21"], **half, compressor=warm)
+    specs["warm both ways"] = vary(specs["ef21_bc"], compressor=warm, downlink=warm)
     specs["clock"] = vary(specs["ef21"], clock={"name": "phones"})
     malice = {"attack": {"name": "gaussian", "share": 0.2}, "aggregation": {"name": "median"}}
     specs["attacked"] = vary(specs["gd"], **malice)

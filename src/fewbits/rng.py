@@ -10,6 +10,7 @@ alone, not on how many rows there are.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 
@@ -63,6 +64,12 @@ def uniforms(keys, count: int) -> np.ndarray:
 
 def normals(keys, count: int) -> np.ndarray:
     """`count` standard normal numbers for each key: (*keys.shape, count) float64."""
+    return _ndtri()(uniforms(keys, count) + 2.0**-54)
+
+
+@functools.cache
+def _ndtri():
+    """SciPy's inverse of the normal distribution function, found once: an import statement takes as long as 300 numbers."""
     from scipy.special import ndtri
 
-    return ndtri(uniforms(keys, count) + 2.0**-54)
+    return ndtri

@@ -119,6 +119,19 @@ class Compressor:
         """
         raise NotImplementedError
 
+    # A sender with a past. The receiver needs none of it: `decode` is of one message alone.
+    def keeps(self, shape: tuple[int, ...]) -> int:
+        """How many numbers a sender keeps from one message of this shape to the next; they are zeros at first."""
+        return 0
+
+    def compress_on(self, x: torch.Tensor, shape: tuple[int, ...], kept: torch.Tensor, keys=None):
+        """`compress` by senders that kept (*batch, keeps(shape)) numbers: (Compressed, what they keep now)."""
+        return self.compress(x, shape, keys), kept
+
+    def encode_on(self, x: torch.Tensor, kept: torch.Tensor, where: str = "update", key: int = 0):
+        """`encode` by a sender that kept (keeps(shape),) numbers: (Message, what it keeps now)."""
+        return self.encode(x, where, key), kept
+
     def encode(self, x: torch.Tensor, where: str = "update", key: int = 0) -> Message:
         """The message for one tensor. Raises ValueError naming `where` on NaN or infinity."""
         raise NotImplementedError

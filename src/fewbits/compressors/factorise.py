@@ -192,6 +192,14 @@ def orthonormal(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return product(s, basis), s, k
 
 
+def orthonormal_columns(a: np.ndarray) -> np.ndarray:
+    """(n, m, r) that spans what the columns of `a` (n, m, r) float64 span; a zero column alone stays zero."""
+    if a.shape[2] > 1:
+        return np.linalg.qr(a)[0]  # Householder's: safe for dependent and for zero columns
+    length = np.sqrt(np.matmul(transposed(a), a))
+    return a / np.where(length > 0, length, 1.0)
+
+
 def unfolding(tensor: np.ndarray, mode: int) -> np.ndarray:
     """(n, *dims) -> (n, d_mode, the other modes)."""
     moved = np.moveaxis(tensor, mode + 1, 1)

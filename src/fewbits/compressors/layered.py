@@ -167,27 +167,45 @@ class Layered(Compressor):
     def mean_payload(self, shape):
         return self._sum([part.compressor.mean_payload(part.shape) for part in self._parts(shape)])
 
+    def keeps(self, shape):
+        return sum(self._kept_by_part(shape))
+
     def compress(self, x, shape, keys=None):
-        value, bits = torch.empty_like(x), []
-        for part in self._parts(shape):
+        return self.compress_on(x, shape, x.new_zeros(*x.shape[:-1], self.keeps(shape)), keys)[0]
+
+    def compress_on(self, x, shape, kept, keys=None):
+        value, bits, now = torch.empty_like(x), [], []
+        for part, held in zip(self._parts(shape), self._split(kept), strict=True):
             own = None if keys is None else rng.fold(keys, part.number)
-            sent = part.compressor.compress(part.take(x), part.shape, own)
+            sent, held = part.compressor.compress_on(part.take(x), part.shape, held, own)
             part.put(value, sent.value)
             bits.append(sent.bits)
-        return Compressed(spoil(value, x), self._sum(bits))
+            now.append(held)
+        return Compressed(spoil(value, x), self._sum(bits)), torch.cat(now, dim=-1)
 
     def encode(self, x, where="update", key=0):
+        return self.encode_on(x, x.new_zeros(self.keeps((x.numel(),))), where, key)[0]
+
+    def encode_on(self, x, kept, where="update", key=0):
         flat = x.detach().reshape(-1)
         self._parts(tuple(flat.shape))
         self._require_finite(flat, where)
-        inner = [
-            part.compressor.encode(
-                part.take(flat), f"{where}, layer {part.name}", int(rng.fold(key, part.number))
-            )
-            for part in self.parts
-        ]
+        inner, now = [], []
+        for part, held in zip(self.parts, self._split(kept), strict=True):
+            own, name = int(rng.fold(key, part.number)), f"{where}, layer {part.name}"
+            message, held = part.compressor.encode_on(part.take(flat), held, name, own)
+            inner.append(message)
+            now.append(held)
         fixed = tuple(part.length is not None for part in self.parts)
-        return Bundle(self.codec, 0, len(inner), (), (), inner=tuple(inner), fixed=fixed)
+        bundle = Bundle(self.codec, 0, len(inner), (), (), inner=tuple(inner), fixed=fixed)
+        return bundle, torch.cat(now)
+
+    def _kept_by_part(self, shape) -> list[int]:
+        return [part.compressor.keeps(part.shape) for part in self._parts(shape)]
+
+    def _split(self, kept: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(*batch, K) -> what the sender of each part kept."""
+        return kept.split(self._kept_by_part((self.d,)), dim=-1)
 
     def decode(self, message, shape, dtype):
         out = torch.empty(self.d, dtype=dtype)

@@ -146,10 +146,14 @@ class LowRank(Compressor):
             require_finite(torch.from_numpy(rows), where)
             sections = (rows[0].astype(self._wire()),)
         else:
-            box = self._send(rows, keys, plan)
-            if not box.finite.all():
-                require_finite(torch.from_numpy(rows), where)
-            sections = tuple(s[0] for s in box.sections)
+            return self._message_of(self._send(rows, keys, plan), rows, plan, where)
+        return Message(self.codec, plan.form, plan.count, plan.layout, sections)
+
+    def _message_of(self, box: factors.Outbox, rows: np.ndarray, plan: Plan, where: str) -> Message:
+        """The message of one row, from what was sent."""
+        if not box.finite.all():
+            require_finite(torch.from_numpy(rows), where)
+        sections = tuple(s[0] for s in box.sections)
         return Message(self.codec, plan.form, plan.count, plan.layout, sections)
 
     def _plan_of(self, count: int, form: int, shape: tuple[int, ...]) -> Plan:
@@ -163,10 +167,11 @@ class LowRank(Compressor):
         """Largest count of a message."""
         return self.plan(shape).count
 
-    def _send(self, rows: np.ndarray, keys: np.ndarray, plan: Plan) -> factors.Outbox:
+    def _send(self, rows: np.ndarray, keys: np.ndarray, plan: Plan, *start) -> factors.Outbox:
+        """`start`: what `factorise` begins with, where an operator has such a thing."""
         stack, exponent, finite = factorise.scaled(reshaping.fold(rows, plan.dims))
         box = factors.Outbox(self.factors, exponent, finite)
-        self.factorise(stack, plan, keys, box)
+        self.factorise(stack, plan, keys, box, *start)
         return box
 
     def _value(self, parts: list[np.ndarray], plan: Plan, d: int, dtype) -> np.ndarray:

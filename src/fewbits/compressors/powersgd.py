@@ -1,19 +1,20 @@
 """PowerSGD's operator for one client: one pass of subspace iteration.
 
-Vogels, Karimireddy, Jaggi 2019 (arXiv 1905.13727), algorithm 1, without its averaging and its memory. In PowerSGD proper the two
+Vogels, Karimireddy, Jaggi 2019 (arXiv 1905.13727), algorithm 1, without its averaging and its error feedback. In PowerSGD proper the two
 products are averaged over the clients *inside* the operator; here each client sends its own factors.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from math import prod
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field as Checked
 
 from fewbits import rng
-from fewbits.compressors import factorise, factors, lowrank, reshaping
-from fewbits.compressors.base import Compressed, through_wire
+from fewbits.compressors import factorise, factors, lowrank
+from fewbits.compressors.base import Compressed
 from fewbits.compressors.lowrank import LowRank
 from fewbits.compressors.svd import sides_of_matrix
 from fewbits.registry import plugin
@@ -31,26 +32,39 @@ class PowerSGD(LowRank):
     Chebyshev's sum inequality sum p_i s_i^2 >= (r / min(m, n)) sum s_i^2. It is proven for float factors; coarser
     rounding of a basis that is no eigenbasis has an effect of first order, so none is declared.
 
-    `passes` above 1 repeats W = X'P, P = orth(X W). Sent: P' (r x m), Q' (r x n); W need not be.
+    `passes` above 1 repeats W = X'P, P = orth(X W). Sent: P' (r x m), Q' (r x n). W need not be, whatever it is: the
+    receiver multiplies P and Q.
 
-    The warm start, W = the last message's Q, is the state of an algorithm: `compress_from` is the operator
-    with a given W. It has no constant (X W = 0 is possible), except that `insure` replaces the last
-    column of W by random numbers from the key: alpha_C = 1 / min(m, n) then.
+    start: "warm", W is Q of the sender's message before, as it was received (Vogels et al., section 3), and what the sender
+    keeps; columns that are zero, as all are at first, are drawn from the key. No constant: X W = 0 is possible.
+    "insured", the same, but the last column is drawn from the key each time: alpha_C = 1 / min(m, n), since P spans what
+    a cold pass of rank 1 would. At rank 1 that is a cold pass.
     """
 
     name: ClassVar[str] = "powersgd"
     codec: ClassVar[int] = 71
     length: ClassVar[str] = "r (m + n) w"
     source: ClassVar[str] = "Vogels, Karimireddy, Jaggi 2019, arXiv 1905.13727"
-    instead: ClassVar[str] = "factors: float32"
+    shown: ClassVar[tuple[dict, ...]] = ({}, {"start": "warm"}, {"start": "insured"})
     own_fold: ClassVar[str] = "matrix"
 
     rank: Annotated[int, Checked(ge=1)]
     passes: Annotated[int, Checked(ge=1, le=100)] = 1
+    start: Literal["cold", "warm", "insured"] = "cold"
 
     @classmethod
     def examples(cls, d):
-        return [{"rank": 1}, {"rank": 2, "passes": 2}, {"rank": 2, "factors": "int8"}]
+        return [
+            {"rank": 1},
+            {"rank": 2, "passes": 2},
+            {"rank": 2, "factors": "int8"},
+            {"rank": 2, "start": "warm"},
+            {"rank": 2, "start": "insured"},
+        ]
+
+    @property
+    def instead(self) -> str:
+        return "start: insured" if self.start == "warm" else "factors: float32"
 
     def arrange(self, dims):
         m, n, flat = sides_of_matrix(dims)
@@ -59,47 +73,60 @@ class PowerSGD(LowRank):
 
     def bound(self, plan):
         m, n, _ = sides_of_matrix(plan.dims)
-        return plan.ranks[0] / min(m, n) if self.factors in FINE else None
+        if self.start == "warm" or self.factors not in FINE:
+            return None
+        return (1 if self.start == "insured" else plan.ranks[0]) / min(m, n)
 
-    def factorise(self, stack, plan, keys, box):
-        n = int(np.prod(plan.dims[1:]))
-        (r,) = plan.ranks
+    def keeps(self, shape):
+        plan = self.plan(shape)
+        return 0 if self.start == "cold" or plan.form == lowrank.DENSE else prod(plan.parts[1])
+
+    def factorise(self, stack, plan, keys, box, kept=None):
+        r, n = plan.parts[1]
         start = rng.normals(keys, n * r).reshape(len(stack), n, r)
+        if kept is not None:
+            start = self._warm(kept.reshape(start.shape), start)
         self._pass(stack.reshape(len(stack), plan.dims[0], n), start, box)
+
+    def _warm(self, kept: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """W from the Q before, its columns at one scale: it may be as small as a late gradient."""
+        peak = np.abs(kept).max(axis=1, keepdims=True).astype(np.float64)
+        there = (peak > 0) & np.isfinite(peak)
+        start = np.where(there, kept / np.where(there, peak, 1.0), fresh)
+        if self.start == "insured":
+            start[:, :, -1] = fresh[:, :, -1]
+        return start
 
     def rebuild(self, parts, plan):
         return factorise.product(factorise.transposed(parts[0]), parts[1])
 
-    def compress_from(self, x, shape, start, keys=None, insure=False):
-        """The operator with a given W: (Compressed, Q as the receiver has it).
-
-        Args:
-            x, shape, keys: as in `compress`.
-            start: (rows, n, r) float64 array, W of each row of x; Q of the previous call will do.
-            insure: replace the last column of W by random numbers from `keys`.
-
-        Where messages are dense, nothing is factorised and `start` is returned.
-        """
+    def compress_on(self, x, shape, kept, keys=None):
+        if not self.keeps(shape):
+            return self.compress(x, shape, keys), kept
         plan = self.plan(shape)
-        if plan.form == lowrank.DENSE:
-            return Compressed(through_wire(x, self._wire()), plan.bits), start
         rows, keys = lowrank.as_rows(x, shape, keys)
-        stack, exponent, finite = factorise.scaled(reshaping.fold(rows, plan.dims))
-        if insure:
-            fresh = rng.normals(keys, start.shape[1])[:, :, None]
-            start = np.concatenate([start[:, :, :-1], fresh], axis=2)
-        box = factors.Outbox(self.factors, exponent, finite)
-        start = unit_columns(start)
-        self._pass(stack.reshape(len(stack), plan.dims[0], -1), start, box)
-        out = self._value(box.received, plan, rows.shape[1], rows.dtype)
-        q = np.ascontiguousarray(factorise.transposed(box.received[1]))
-        return Compressed(lowrank.like(out, x), plan.bits), q
+        held = kept.reshape(len(rows), -1).numpy()
+        out, now = np.empty_like(rows), np.empty_like(held)
+        for piece in lowrank.pieces(*rows.shape):
+            box = self._send(rows[piece], keys[piece], plan, held[piece])
+            out[piece] = self._value(box.received, plan, rows.shape[1], rows.dtype)
+            now[piece] = _flat_q(box)
+        return Compressed(lowrank.like(out, x), plan.bits), lowrank.like(now, kept)
+
+    def encode_on(self, x, kept, where="update", key=0):
+        shape = tuple(x.shape)
+        if not self.keeps(shape):
+            return self.encode(x, where, key), kept
+        rows, keys = lowrank.as_rows(x.detach().reshape(1, -1), (x.numel(),), [key])
+        box = self._send(rows, keys, self.plan(shape), kept.reshape(1, -1).numpy())
+        message = self._message_of(box, rows, self.plan(shape), where)
+        return message, lowrank.like(_flat_q(box).astype(kept.numpy().dtype), kept)
 
     def _pass(self, a: np.ndarray, start: np.ndarray, box: factors.Outbox) -> None:
         """Send P' and Q' of (rows, m, n) and W (rows, n, r)."""
         for i in range(self.passes):
             image = factorise.product(a, start.astype(a.dtype)).astype(np.float64)
-            p = np.linalg.qr(image)[0]  # Householder's: safe for dependent and for zero columns
+            p = factorise.orthonormal_columns(image)
             if i + 1 < self.passes:
                 start = factorise.product(factorise.transposed(a), p.astype(a.dtype))
         basis = box.send(np.ascontiguousarray(factorise.transposed(p)))
@@ -110,7 +137,7 @@ class PowerSGD(LowRank):
         box.finish(q)
 
 
-def unit_columns(w: np.ndarray) -> np.ndarray:
-    """(rows, n, r) float64 with each column divided by its largest magnitude: a warm W may be as small as a late gradient."""
-    peak = np.abs(w).max(axis=1, keepdims=True).astype(np.float64)
-    return w / np.where(peak > 0, peak, 1.0)
+def _flat_q(box: factors.Outbox) -> np.ndarray:
+    """Q as the receiver has it: (rows, n r)."""
+    q = factorise.transposed(box.received[1])
+    return np.ascontiguousarray(q).reshape(len(q), -1)

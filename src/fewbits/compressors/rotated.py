@@ -19,7 +19,7 @@ from fewbits.compressors.base import Shares
 from fewbits.compressors.base import size as size_of
 from fewbits.compressors.forms import DENSE
 from fewbits.compressors.hadamard import pieces, power_of_two
-from fewbits.compressors.rotating import RotatingQuantiser, _plan
+from fewbits.compressors.rotating import NOISE, RotatingQuantiser, _plan
 from fewbits.compressors.subsample import chosen
 from fewbits.lazy import torch
 from fewbits.registry import plugin
@@ -119,7 +119,7 @@ class Rotated(RotatingQuantiser):
     def _noise(self, u: torch.Tensor, how) -> torch.Tensor:
         """Uniform on [0, 1), in steps of 2^-24, for every kept entry: shape and type of `u`."""
         width = how.tile.piece.width
-        keys = rng.fold(how.keys, how.tile.piece.number)
+        keys = rng.fold(rng.fold(how.keys, NOISE), how.tile.piece.number)
         words = rng.integers(keys, -(-len(u) * width // 2)).astype("<u8", copy=False)
         random = (words.view("<u4")[:, : len(u) * width] >> np.uint32(8)).view(np.int32)
         random = torch.from_numpy(random).to(u.dtype).mul_(2.0**-24)

@@ -16,7 +16,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from fewbits import rng
 from fewbits.compressors import forms, hadamard
 from fewbits.compressors.base import Compressed, Compressor, require_finite, size, through_wire
 from fewbits.compressors.forms import DENSE, FORMS, Form, received
@@ -89,7 +88,7 @@ class RotatingQuantiser(Compressor):
         e, scratch = hadamard.exponents(rows), Scratch()
         for tile in tiles(len(rows), d, self.block):
             codes = scratch("codes", self.kept(tile.piece.size), tile.shape[1], torch.uint8).numpy()
-            floats = self._send(tile, rows, keys, e, codes, scratch)
+            floats = self._send(tile, rows, keys, seeds, e, codes, scratch)
             self._receive(tile, codes, floats, seeds, scratch, out)
         out[torch.from_numpy(e == BAD)] = torch.nan
         return Compressed(out.to(x.device, x.dtype).reshape(x.shape), plan.how.bits)
@@ -106,14 +105,15 @@ class RotatingQuantiser(Compressor):
         if e[0] == BAD:
             require_finite(x, where)
         keys = np.array([key], np.uint64)
+        seeds = message_seeds(keys)
         codes, floats = np.empty(plan.codes, np.uint8), np.empty((plan.blocks, self.floats))
         scratch = Scratch()
         for tile in tiles(1, d, self.block):
             here = plan.codes_of(tile, codes)
-            plan.floats_of(tile, floats)[...] = self._send(tile, row, keys, e, here, scratch)
+            plan.floats_of(tile, floats)[...] = self._send(tile, row, keys, seeds, e, here, scratch)
         if not np.isfinite(floats).all():
             raise ValueError(f"{where}: too large for {self.wire} on the wire")
-        sections = (message_seeds(keys).astype(np.int64), floats.reshape(-1), codes)
+        sections = (seeds.astype(np.int64), floats.reshape(-1), codes)
         return Message(self.codec, plan.how.form, d, plan.how.layout, sections)
 
     def decode(self, message, shape, dtype):
@@ -137,9 +137,8 @@ class RotatingQuantiser(Compressor):
             raise MessageError("the flag has no meaning here")
         return message
 
-    def _send(self, tile: Tile, x, keys, e, codes, scratch: Scratch) -> np.ndarray:
+    def _send(self, tile: Tile, x, keys, seeds, e, codes, scratch: Scratch) -> np.ndarray:
         """Put a tile's codes into `codes` (kept, w); its floats (w, floats) as they are on the wire."""
-        seeds, noise = message_seeds(keys), rng.fold(keys[tile.rows], NOISE)
         sign = tile.signs(seeds, x.dtype, scratch)
         u = tile.load(x, sign, scratch("u", *tile.shape, x.dtype))
         columns = np.repeat(np.where(e == BAD, 0, e)[tile.rows], tile.piece.width)
@@ -148,9 +147,8 @@ class RotatingQuantiser(Compressor):
         spare = scratch("spare", *tile.shape, x.dtype)
         u, spare = hadamard.transform(u, spare, tile.piece.large)
         shift = columns - _half(tile.piece)
-        return self.quantise(
-            u, Sending(tile, seeds[tile.rows], noise, shift, codes, spare, scratch)
-        )
+        mine = seeds[tile.rows], keys[tile.rows]
+        return self.quantise(u, Sending(tile, *mine, shift, codes, spare, scratch))
 
     def _receive(self, tile, codes, floats, seeds, scratch, out) -> None:
         """Put a tile's numbers into `out` (vectors, d)."""
@@ -168,7 +166,7 @@ class RotatingQuantiser(Compressor):
 class Sending(NamedTuple):
     """What `quantise` may use.
 
-    seeds, keys: (vectors of the tile,), randomness that the receiver knows and that it does not
+    seeds, keys: (vectors of the tile,), randomness that the receiver knows; for what it does not, the stream NOISE of keys
     shift: (w,), a float for column j is sent times 2^shift[j]
     codes: (kept, w) uint8, to be filled
     spare, scratch: room to work in, the first like the columns

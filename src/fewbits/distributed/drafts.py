@@ -22,6 +22,7 @@ class Way:
     """C of x, on top of a base, or times a factor, that the receiver has. x (*batch, *shape); keys (*batch) uint64 or None.
 
     put: where what is decoded of a sender belongs, (part, who) both with the batch's dimensions; None: it is all there is.
+    kept (*batch, K): what the senders kept from their messages before; None: nothing.
     """
 
     compressor: Compressor
@@ -32,6 +33,7 @@ class Way:
     factor: torch.Tensor | None = None
     put: Callable | None = None
     who: np.ndarray | None = None
+    kept: torch.Tensor | None = None
 
     def received(self, value: torch.Tensor, place: tuple[int, ...]) -> torch.Tensor:
         """What the receiver makes of what it decoded."""
@@ -79,7 +81,10 @@ class Draft:
         way = self.ways[0 if is_first else 1]
         key = 0 if way.keys is None else int(way.keys[place])
         try:
-            message = way.compressor.encode(way.x[place], key=key)
+            if way.kept is None:
+                message = way.compressor.encode(way.x[place], key=key)
+            else:
+                message, _ = way.compressor.encode_on(way.x[place], way.kept[place], key=key)
         except ValueError:
             return NOTHING
         flag = self.first is not None and is_first

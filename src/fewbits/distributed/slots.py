@@ -165,17 +165,21 @@ class Messages(Network):
             return self.held[self._cohort]
         return np.tile(self.held, (lanes, 1))
 
-    def _make(self, compressor, x, shape, keys=None):
-        draft = Draft((Way(compressor, tuple(shape), x, keys),))
+    def _make(self, compressor, x, shape, keys=None, kept=None):
+        draft = Draft((Way(compressor, tuple(shape), x, keys, kept=kept),))
         value, bits = torch.full_like(x, torch.nan), Bits(0, 0, 0)
+        now = None if kept is None else torch.full_like(kept, torch.nan)
         batch = x.shape[: x.dim() - len(shape)]
         mine = np.full(batch, self.group.is_server) if len(batch) == 1 else self.mine(*batch)
         if mine.any():
-            made = compressor.compress(x[mine], shape, None if keys is None else keys[mine])
+            own, past = (None if a is None else a[mine] for a in (keys, kept))
+            made, moved = super()._make(compressor, x[mine], shape, own, past)
             value[mine] = made.value
+            if now is not None:
+                now[mine] = moved
             parts = (made.bits.values, made.bits.indices, made.bits.metadata)
             bits = Bits(*(_at(mine, part) for part in parts))
-        return Compressed(value, bits, draft)
+        return Compressed(value, bits, draft), now
 
     def errors(self, lanes):
         if self._errors is not None:

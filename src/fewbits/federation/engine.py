@@ -30,6 +30,7 @@ from fewbits.lazy import torch
 JUDGED = ("grad_sq", "loss", "test_loss")  # whether a lane diverged, by the first that is recorded
 KEPT = "server."  # what the server's optimiser and the selection keep, in a batch's state
 HELD = "local."  # what clients keep for their local work
+SENDERS = "senders."  # what those who compress keep from message to message
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class Setting:
     def open(self, batch: Batch, cohort: torch.Tensor | None, watch: bool = False) -> Round:
         """A round of the batch with this cohort; `watch`: note the errors of its messages."""
         clients = self.objective.clients
-        self.network.open_round(batch.counters, batch.keys, batch.round, cohort, clients, watch)
+        past = _part(batch.state, SENDERS)
+        self.network.open_round(
+            batch.counters, batch.keys, batch.round, cohort, clients, watch, past
+        )
         memory, held = _part(batch.state, KEPT), _part(batch.state, HELD)
         return Round(
             self.objective, self.network, batch.step, cohort, self.local, _round_keys(batch),
@@ -165,7 +169,9 @@ def start(
     points = torch.from_numpy(x)
     steps = torch.from_numpy(step).reshape(len(names), *[1] * (x.ndim - 1)).to(points.dtype)
     counters = torch.zeros(len(names), len(COUNTERS), dtype=torch.float64)
-    batch = Batch(names, keys, steps, initial(setting.objective, len(names)), counters)
+    past = setting.network.nothing_kept(points, setting.objective.clients)
+    state = initial(setting.objective, len(names)) | {SENDERS + k: v for k, v in past.items()}
+    batch = Batch(names, keys, steps, state, counters)
     opened = setting.open(batch, None)
     opened.memory.update(setting.server.initial(points))
     clients, statistics = setting.objective.clients, batch.state.get(KEY)
@@ -201,6 +207,7 @@ def run(batch: Batch, setting: Setting, schedule: Schedule, observer: Observer) 
 def _update(batch: Batch, setting: Setting, opened: Round, state: State) -> None:
     """What the round left: the method's state, the server's and the clients' memory, running statistics, the time."""
     state = state | {KEPT + key: value for key, value in opened.memory.items()}
+    state |= {SENDERS + key: value for key, value in setting.network.kept.items()}
     state |= {HELD + key: value for key, value in (opened.held | opened.left).items()}
     if opened.statistics is not None:
         state[KEY] = opened.statistics.averaged(opened.weighted_mean)

@@ -23,7 +23,8 @@ class Network:
     Counters are (lanes, 4) float64, cumulative, mean over all clients, those that do not take part included.
     What comes out of `up` and `down` is what the receiver decodes; nothing else crosses. `sent_up` and `sent_down` are the
     bits of each of the cohort's clients in this round. `senders` (lanes, q) are the places in the cohort of those who may still
-    send, None for all (federation/selection).
+    send, None for all (federation/selection). `kept` is what senders with a past keep (compressors/base.py), by direction: "up"
+    (lanes, clients, K), "down" (lanes, K); part of the run's state. A method that compresses twice in a round has one past.
     """
 
     def __init__(
@@ -39,8 +40,17 @@ class Network:
         self.shape, self.compressor, self.downlink = shape, compressor, downlink
         self.whole, self.sending = whole or downlink, sending or Sending()
         self.counters: torch.Tensor | None = None
+        self.kept: dict[str, torch.Tensor] = {}
         self._keys = self._errors = None
         self._watch = False
+
+    def nothing_kept(self, x: torch.Tensor, clients: int) -> dict[str, torch.Tensor]:
+        """`kept` before the first message, {} where no sender keeps anything; x (lanes, *shape). Where a message is about
+        other numbers each time there is no past."""
+        up = self.compressor.keeps(self.shape) if self.sending.whole else 0
+        down = self.downlink.keeps(self.shape)
+        kept = {"up": x.new_zeros(len(x), clients, up), "down": x.new_zeros(len(x), down)}
+        return {key: value for key, value in kept.items() if value.numel()}
 
     def open_round(
         self,
@@ -50,9 +60,11 @@ class Network:
         cohort: torch.Tensor | None = None,
         clients: int | None = None,
         watch: bool = False,
+        kept: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Begin a round: counters to add to (lanes, 4), the lanes' keys (lanes,) uint64, the cohort (lanes, m)
-        out of so many clients (None: all). `watch`: note the errors of its messages."""
+        out of so many clients (None: all). `watch`: note the errors of its messages. `kept`: as the round before left it."""
+        self.kept = dict(kept or {})
         self._watch, self._errors = watch, None
         self.senders, self.judged = None, False
         self.counters = counters
@@ -72,7 +84,8 @@ class Network:
             if self.compressor.seeded:
                 keys = seeded(round_seeds(round_keys(self._keys, self._round), who), keys)
         part = self.sending.take(x, who, self._round)
-        message = self._make(self.compressor, part, tuple(part.shape[2:]), keys)
+        shape = tuple(part.shape[2:])
+        message = self._with_past("up", self.compressor, part, shape, keys, self._cohort)
         message = message.placed(
             partial(self.sending.put, round=self._round, shape=self.shape), who
         )
@@ -89,14 +102,27 @@ class Network:
         wire: its float format, None for that of the model; shape: None for the model's.
         """
         compressor = self.whole if wire is None else Identity(wire=wire)
-        return self._make(compressor, x, self.shape if shape is None else shape)
+        return self._make(compressor, x, self.shape if shape is None else shape)[0]
 
     def noted(self, x: torch.Tensor, notes: Compressor) -> Compressed:
         """Numbers beside the update, in messages of their own: x (lanes, n) or (lanes, cohort, n). Sends nothing yet."""
-        return self._make(notes, x, tuple(x.shape[-1:]))
+        return self._make(notes, x, tuple(x.shape[-1:]))[0]
 
-    def _make(self, compressor: Compressor, x: torch.Tensor, shape, keys=None) -> Compressed:
-        return compressor.compress(x, shape, keys)
+    def _with_past(self, way: str, compressor: Compressor, x, shape, keys, who=None) -> Compressed:
+        """C of x by senders who (lanes, m), None for all there are, with what they kept on this way, if anything."""
+        if way not in self.kept:
+            return self._make(compressor, x, shape, keys)[0]
+        at = slice(None) if who is None else (np.arange(len(x))[:, None], who)
+        message, now = self._make(compressor, x, shape, keys, self.kept[way][at])
+        self.kept[way] = self.kept[way].clone()
+        self.kept[way][at] = now
+        return message
+
+    def _make(self, compressor: Compressor, x: torch.Tensor, shape, keys=None, kept=None):
+        """C of x by senders that kept these numbers (None: that have no past): (Compressed, what they keep now)."""
+        if kept is None:
+            return compressor.compress(x, shape, keys), None
+        return compressor.compress_on(x, shape, kept, keys)
 
     def about(self, like: torch.Tensor) -> torch.Tensor:
         """Of which numbers the clients' messages of this round are: (lanes, cohort, *shape) bool."""
@@ -122,7 +148,7 @@ class Network:
     def compress_down(self, x: torch.Tensor) -> Compressed:
         """The server's C of one tensor: x (lanes, *shape). Sends nothing yet."""
         keys = self._call() if self.downlink.random else None
-        return self._make(self.downlink, x, self.shape, keys)
+        return self._with_past("down", self.downlink, x, self.shape, keys)
 
     def _call(self) -> np.ndarray:
         key = rng.fold(rng.fold(self._keys, self._round), self._calls)

@@ -47,5 +47,5 @@ class StepTolerance:
         for axis in axes:
             axis.set_xlabel(style.label(self.x, runs))
         handles = style.handles(axes)
-        style.legend_below(figure, list(handles.values()), list(handles), min(5, len(handles)))
+        style.legend_below(figure, list(handles.values()), list(handles), min(4, len(handles)))
         return figure
