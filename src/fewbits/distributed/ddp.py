@@ -158,14 +158,14 @@ class LowRankGradients(_Memory):
 
     def __init__(self, model, rank: int = 1, seed=0, group=None) -> None:
         from fewbits.algorithms.powersgd import STREAM, blocks
-        from fewbits.federation.engine import ROUND
         from fewbits.federation.objective import Layer
+        from fewbits.federation.sampling import round_keys
 
         super().__init__(model, group)
         layers = tuple(Layer(name, shape) for name, shape in self.shapes.items())
         self.blocks = dict(zip(self.shapes, blocks(layers, rank), strict=True))
         factors = [(b.n, b.rank) for b in self.blocks.values() if b.rank]
-        shared = rng.fold(rng.fold(rng.stream("messages", seed), ROUND), 0)  # of a run's first Q
+        shared = round_keys(rng.stream("messages", seed), 0)  # of a run's first Q
         drawn = rng.normals(rng.fold(shared, STREAM), sum(map(prod, factors)))
         first = next(iter(self.errors.values()))
         self.q = torch.from_numpy(drawn).to(first)
