@@ -107,6 +107,8 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
     specs["diverges"] = vary(specs["ef21"], step={"value": 1e200})
     specs["kept"] = vary(specs["ef21"], snapshots={"rounds": [2], "clients": 4})
     specs["statistics"] = batch_normalised()
+    adamw = {"name": "adamw", "step": 0.01, "steps": 2, "batch": 16}
+    specs["kept for work"] = batch_normalised() | {"local": adamw, "seed": 1}
     spaces = [{"name": "low_rank", "rank": 2}, {"name": "mask", "share": 0.1}]
     for space in spaces:
         coded = {"space": space, "compressor": {"name": "uniform", "bits": 4}}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fewbits import registry, rng
 from fewbits.federation import sampling
+from fewbits.federation.local.sgd import WORK
 from fewbits.files import read_json
 from fewbits.models.objectives.autograd import AutogradObjective
 from fewbits.models.objectives.stack import StackObjective
@@ -65,6 +66,36 @@ def test_the_spec_that_a_run_leaves_can_be_trained_by_hand(digits, tmp_path):
     assert (
         again["model"]["parameters"] == read_json(left)["model"]["parameters"] == {"hidden": [16]}
     )
+
+
+def test_local_adamw_is_torch_s_own_and_its_state_lasts_over_rounds():
+    """Each client's model goes on as torch.optim.AdamW's does, though the server's model is set in between."""
+    f = problem({"net": "mlp", "parameters": {"hidden": [12]}})
+    local = registry.make(
+        "local", {"name": "adamw", "step": 0.01, "steps": 3, "batch": 16, "weight_decay": 0.1}
+    )
+    x = points(f, 1)
+    held = local.initial(x, f.clients)
+    optimisers = []
+    for _ in range(f.clients):
+        own = x[0].clone().requires_grad_()
+        optimisers.append((own, torch.optim.AdamW([own], lr=0.01, weight_decay=0.1)))
+    for number in (1, 2):
+        keys = rng.fold(rng.stream("adamw"), [number])
+        update = local.updates(f, x, None, keys, number, held=held)
+        streams = rng.fold(rng.fold(keys, WORK)[:, None], np.arange(f.clients))[0]
+        for i, (own, optimiser) in enumerate(optimisers):
+            with torch.no_grad():
+                own.copy_(x[0])
+            rows, weights = sampling.schedule(streams[i], int(f.sizes[i]), 16, None, 3)
+            for places, weight in zip(rows, weights, strict=True):
+                own.grad = f.client_gradients(
+                    own.detach()[None], np.array([i]), places[None], weight[None]
+                )[0]
+                optimiser.step()
+            torch.testing.assert_close((x[0] - own).detach(), update[0, i], rtol=1e-9, atol=1e-12)
+        x = x - update.mean(dim=1)
+    assert (held["t"] == 6).all()
 
 
 @pytest.mark.parametrize("model", NETS, ids=str)

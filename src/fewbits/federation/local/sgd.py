@@ -131,7 +131,7 @@ class LocalSGD(Local):
         counts = np.array([len(positions) for positions, _ in plans])
         for number in range(counts[0]):
             active = int((counts > number).sum())
-            places, weights = _batch(plans[:active], number)
+            places, weights = batch_of(plans[:active], number)
             going = y[:active]
             held = None if statistics is None else statistics[:active]
             slope = pull and pull.on(places, weights)
@@ -146,7 +146,7 @@ class LocalSGD(Local):
         return y
 
 
-def _batch(plans, number: int) -> tuple[np.ndarray, np.ndarray]:
+def batch_of(plans, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions and weights of this step, (clients, B); narrower batches are filled up with weight 0."""
     width = max(positions.shape[1] for positions, _ in plans)
     places, weights = np.zeros((len(plans), width), np.int64), np.zeros((len(plans), width))
