@@ -167,11 +167,12 @@ def test_senders_that_sit_a_round_out_keep_their_past(spec):
 
 @pytest.mark.parametrize("name", EVERYONE)
 def test_methods_that_need_everyone_say_so(name):
-    cls = registry.find("algorithm", METHODS[name]["algorithm"]["name"])
-    others = dict.fromkeys(needs(name))
+    method = registry.make("algorithm", METHODS[name]["algorithm"])
+    given = {slot: METHODS[name].get(slot) for slot in needs(name)}
+    others = {slot: block and registry.make(slot, block) for slot, block in given.items()}
     half = registry.make("selection", HALF)
-    assert cls().check(**others) is None
-    assert "every round" in cls().check(**{**others, "selection": half})
+    assert method.check(**others) is None
+    assert "every round" in method.check(**{**others, "selection": half})
 
 
 @pytest.mark.parametrize("name", registry.plugins("algorithm"))

@@ -55,6 +55,7 @@ def digits():
 @pytest.mark.parametrize("name", sorted(set(methods()) - WITHOUT))
 def test_every_method_takes_the_server_s_step(spec, tmp_path, name):
     chosen = vary(spec, rounds=5, **methods()[name]) | {"step": {"value": 0.2}}
+    chosen.pop("server", None)
     servers = {"none": {"name": "momentum", "beta": 0.0}, "momentum": MOMENTUM, "adam": {"name": "adaptive"}}  # fmt: skip
     specs = {name: chosen | {"server": server} for name, server in servers.items()}
     tables = run(tmp_path, plain=chosen, **specs)
@@ -192,7 +193,7 @@ def test_speeds_of_clients_are_their_own():
 
 @pytest.mark.parametrize("name", sorted(registry.plugins("clock")))
 def test_clocks_run(digits, tmp_path, name):
-    given = {"uplink": 1e6, "downlink": 1e6} if name == "links" else {}
+    given = {"uplink": 1e6, "downlink": 1e6} if name in ("links", "events") else {}
     table = run(tmp_path, run=digits | {"clock": {"name": name, **given}, "rounds": 2})["run"]
     assert table.seconds[0] == 0 and (np.diff(table.seconds) > 0).all()
 

@@ -18,7 +18,7 @@ from fewbits.algorithms.theory import NoStep, Theory
 from fewbits.compressors.base import Compressed, Compressor
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
-from fewbits.federation.local.base import Coupling, Local
+from fewbits.federation.local.base import Coupling, Jump, Local
 from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import Network
 from fewbits.federation.objective import Objective
@@ -92,16 +92,17 @@ class Round:
         return self._see("update", made)
 
     def work(
-        self, start: torch.Tensor, coupling: Coupling | None = None, call: int = 0
-    ) -> torch.Tensor:
+        self, start: torch.Tensor, coupling: Coupling | None = None, call: int = 0, jump: Jump | None = None
+    ) -> torch.Tensor:  # fmt: skip
         """What local work of each client of the cohort ends in, from a model of its own: (lanes, cohort, *shape) -> the same.
 
         coupling(y, at): added to every gradient, where held[at] is, of anything (lanes, cohort, ...), the part of the clients
-        whose models y (g, *shape) are. call: from 0, of several in a round; each takes samples of its own.
+        whose models y (g, *shape) are. call: from 0, of several in a round; each takes samples of its own. jump: what is added on
+        the way.
         """
         who = everyone(start, self.objective) if self.cohort is None else self.cohort
         keys = rng.fold(rng.fold(self.keys, CALL), call) if call else self.keys
-        return self.local.solve(self.objective, start, who, keys, self.number, coupling)
+        return self.local.solve(self.objective, start, who, keys, self.number, coupling, jump=jump)
 
     def descend(self, x: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The server's step, once a round: x - change, or what its optimiser makes of it. `change` is the step size times
@@ -222,6 +223,7 @@ class Algorithm:
     cite: ClassVar[str]
     label: ClassVar[str]  # how figures and tables call it
     shows: ClassVar[tuple[str, ...]] = ()  # numbers of its state, (lanes,), that are recorded
+    delay: ClassVar[int] = 0  # local steps that clients go on without a round's result
     averages: ClassVar[bool] = (
         False  # all that it knows of the cohort is a mean: another aggregation fits
     )
@@ -240,6 +242,11 @@ class Algorithm:
 
     def round(self, s: State, run: Round) -> State:
         raise NotImplementedError
+
+    def models(self, s: State) -> dict[str, torch.Tensor]:
+        """Models of the clients' own, (lanes, clients, *shape), by name: what their mean is like is recorded, and how far apart
+        they are."""
+        return {}
 
     def doubt(self, compressor: Compressor, alpha: float | None) -> str | None:
         """What to warn of before this runs with a compressor whose contraction constant is `alpha`, or None."""

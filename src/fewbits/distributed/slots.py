@@ -41,6 +41,14 @@ class Spanning(Setting):
             return SummedRound(**fields | own)
         return replace(opened, **own)
 
+    def models(self, state):
+        mine = self.group.owner(self.objective.clients) == self.group.rank
+        pooled = {}
+        for name, x in super().models(state).items():
+            where = np.broadcast_to(mine, x.shape[:2]).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
+            pooled[name] = torch.from_numpy(self.group.pool(x.numpy(), where))
+        return pooled
+
 
 def spanning(setting: Setting, group: Group, form: str) -> Spanning:
     """The setting over a group. form: "messages", through a server, or "all_reduce" (Summed)."""
@@ -131,6 +139,27 @@ class HeldWork(Wrapped, Local):
         found = _of_held(objective, self.held, x, cohort, of_some)
         (held or {}).update(left)
         return found
+
+    def solve(
+        self,
+        objective,
+        start,
+        who,
+        keys,
+        round=1,
+        coupling=None,
+        statistics=None,
+        previous=None,
+        jump=None,
+    ):
+        """Of methods with one model and replicas of it: nothing but start and jump."""
+        ends = torch.full_like(start, torch.nan)
+        for lane in range(len(start)):
+            keep = slice(lane, lane + 1), np.flatnonzero(self.held[who[lane].numpy()])
+            leap = None if jump is None else jump._replace(by=jump.by[keep])
+            place = objective.inner, start[keep], who[keep], keys[keep[0]]
+            ends[keep] = self.inner.solve(*place, round, jump=leap)
+        return ends
 
     def work(self, sizes, round=1):
         return self.inner.work(sizes, round)

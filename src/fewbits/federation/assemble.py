@@ -16,7 +16,7 @@ from fewbits.compressors.layered import for_model, shape_of
 from fewbits.datasets.base import Arrays
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
-from fewbits.federation.clock.links import Links
+from fewbits.federation.clock.base import Clock
 from fewbits.federation.engine import Schedule, Setting
 from fewbits.federation.local.base import Local
 from fewbits.federation.network import Network
@@ -46,7 +46,7 @@ class Problem:
     local: Local
     sending: Sending
     server: Server
-    clock: Links | None
+    clock: Clock | None
     aggregation: Aggregation | None
     attack: Attack | None
     alpha: float | None

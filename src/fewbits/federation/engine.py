@@ -14,7 +14,7 @@ import numpy as np
 from fewbits.algorithms.base import Algorithm, Round, State
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
-from fewbits.federation.clock.links import Links
+from fewbits.federation.clock.base import Clock, Happened
 from fewbits.federation.fairness import of_clients
 from fewbits.federation.local.base import Local, Work
 from fewbits.federation.local.gradient import Gradient
@@ -31,6 +31,7 @@ JUDGED = ("grad_sq", "loss", "test_loss")  # whether a lane diverged, by the fir
 KEPT = "server."  # what the server's optimiser and the selection keep, in a batch's state
 HELD = "local."  # what clients keep for their local work
 SENDERS = "senders."  # what those who compress keep from message to message
+CLOCK = "clock."  # what the clock keeps
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Setting:
     selection: Selection | None = None
     local: Local = field(default_factory=Gradient)
     server: Server = field(default_factory=Server)
-    clock: Links | None = None
+    clock: Clock | None = None
     aggregation: Aggregation | None = None
     attack: Attack | None = None
 
@@ -70,8 +71,13 @@ class Setting:
             return torch.ones(len(batch.names), clients, dtype=torch.bool)
         return ~self.attack.malicious(batch.keys, clients)
 
-    def seconds(self, batch: Batch, run: Round) -> torch.Tensor:
-        """What the round took, (lanes,); the start, at which nobody works on the model yet, counts as round 0."""
+    def time(self, batch: Batch, run: Round) -> dict[str, torch.Tensor]:
+        """The clock's memory after the round; the start, at which nobody works on the model yet, is round 0."""
+        delay = self.algorithm.delay
+        late = divmod(delay, self.local.steps) if delay else (0, 0)
+        memory = _part(batch.state, CLOCK) or self.clock.initial(
+            len(batch.names), self.objective.clients, late
+        )
         sizes = run.sizes(batch.step)
         work = (
             self.local.work(sizes, batch.round)
@@ -80,7 +86,11 @@ class Setting:
         )
         who = everyone(batch.step, self.objective) if run.cohort is None else run.cohort
         sent = self.network.sent_up, self.network.sent_down
-        return self.clock.seconds(batch.keys, who, work, *sent)
+        return self.clock.advance(memory, Happened(batch.keys, batch.round, who, work, *sent, late))
+
+    def models(self, state: State) -> dict[str, torch.Tensor]:
+        """The clients' own models that are recorded."""
+        return self.algorithm.models(state)
 
     def cohort(self, batch: Batch) -> torch.Tensor | None:
         """Who takes part in the batch's present round."""
@@ -212,8 +222,7 @@ def _update(batch: Batch, setting: Setting, opened: Round, state: State) -> None
     if opened.statistics is not None:
         state[KEY] = opened.statistics.averaged(opened.weighted_mean)
     if setting.clock is not None:
-        before = batch.state.get("seconds", 0.0)
-        state["seconds"] = before + setting.seconds(batch, opened)
+        state |= {CLOCK + key: value for key, value in setting.time(batch, opened).items()}
     batch.state = state
 
 
@@ -233,12 +242,19 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
     `before` is the model that the last round began with.
     """
     x = batch.state["x"]
+
+    def measure(model: torch.Tensor) -> dict[str, torch.Tensor]:
+        return setting.objective.measure(model, batch.state.get(KEY))
+
+    own = _of_models(setting.models(batch.state), measure)
+    at_x = measure(x)  # last: its gradients are kept for the next round
     values, indices, metadata, down = batch.counters.unbind(dim=1)
     metrics = {
         "round": torch.full_like(values, batch.round),
         "bits_up": values + indices + metadata,
         **dict(zip(COUNTERS, (values, indices, metadata, down), strict=True)),
-        **setting.objective.measure(x, batch.state.get(KEY)),
+        **at_x,
+        **own,
         "step_sq": square(x - (x if before is None else before)),
     }
     if "g_i" in batch.state and "grad_sq" in metrics:  # EF21's G: mean_i |g_i - grad f_i|^2
@@ -252,9 +268,21 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
     if setting.selection is not None:
         metrics |= setting.selection.measure(_part(batch.state, KEPT))
     if setting.clock is not None:
-        metrics["seconds"] = batch.state["seconds"]
+        metrics |= {name: batch.state[CLOCK + name] for name in setting.clock.shows}
     batch.columns = tuple(metrics)
     batch.rows.append(torch.stack([m.double() for m in metrics.values()], dim=1).numpy())
+
+
+def _of_models(models: dict[str, torch.Tensor], measure) -> dict[str, torch.Tensor]:
+    """NAME_loss and so on of the mean of the clients' models; NAME_apart: their root mean square distance from it."""
+    found = {}
+    for name, given in models.items():
+        held = given.contiguous()  # of any other layout, sums would depend on the number of lanes
+        mean, away = held.mean(dim=1), (held - held[:, :1]).double()  # equal models are 0 apart
+        found |= {f"{name}_{column}": value for column, value in measure(mean).items()}
+        spread = _square_of_clients(away - away.mean(dim=1, keepdim=True))
+        found[f"{name}_apart"] = spread.mean(dim=1).sqrt()
+    return found
 
 
 def _square_of_clients(x: torch.Tensor) -> torch.Tensor:

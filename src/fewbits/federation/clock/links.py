@@ -7,19 +7,17 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from fewbits import rng
+from fewbits.federation.clock.base import Clock, speeds
 from fewbits.federation.local.base import Work
 from fewbits.lazy import torch
 from fewbits.registry import plugin
-
-CLIENT = rng.stream("speed of a client")
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0)]
 
 
 @plugin
-class Links:
+class Links(Clock):
     """max over the cohort of  latency + bits down / downlink + work + latency + bits up / uplink.
 
     The work of a client is `step_seconds` for each local step and `row_seconds` for each row that it takes a gradient of,
@@ -36,13 +34,21 @@ class Links:
     row_seconds: Seconds = 0.0
     spread: Seconds = 0.0
 
+    def check(self, algorithm) -> str | None:
+        """Why this cannot be used with that method, or None."""
+        if algorithm.delay:
+            return "its closed form is of clients that wait for each other; for a delay take {name: events, ...}"
+        return None
+
+    def advance(self, memory, happened):
+        took = self.seconds(happened.keys, happened.who, happened.work, happened.up, happened.down)
+        return {"seconds": memory["seconds"] + took}
+
     def seconds(self, keys: np.ndarray, who: torch.Tensor, work: Work, up, down) -> torch.Tensor:
         """(lanes,) float64. keys (lanes,): the runs' streams; who (lanes, m): the cohort; work: (lanes, m) each; up, down: bits
         of each client, numbers or (lanes, m)."""
         busy = self.step_seconds * work.steps + self.row_seconds * work.rows
-        if self.spread:
-            streams = rng.fold(rng.fold(keys, CLIENT)[:, None], who.numpy())
-            busy = busy * np.exp(self.spread * rng.normals(streams, 1)[..., 0])
+        busy = busy * speeds(keys, who, self.spread)
         up, down = (torch.as_tensor(bits, dtype=torch.float64) for bits in (up, down))
         trips = self.latency * ((up > 0).double() + (down > 0).double())
         total = torch.from_numpy(busy) + trips + up / self.uplink + down / self.downlink

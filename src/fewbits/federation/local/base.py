@@ -15,6 +15,13 @@ from fewbits.lazy import torch
 Coupling = Callable[["torch.Tensor", tuple], "torch.Tensor"]
 
 
+class Jump(NamedTuple):
+    """What clients add to their models amid local work: `by` (lanes, m, *shape), after so many steps."""
+
+    after: int
+    by: torch.Tensor
+
+
 class Work(NamedTuple):
     """What a round costs each of some clients: local steps, and rows of which a gradient is taken, float64."""
 
@@ -69,11 +76,12 @@ class Local:
         coupling: Coupling | None = None,
         statistics: torch.Tensor | None = None,
         held: dict[str, torch.Tensor] | None = None,
+        jump: Jump | None = None,
     ) -> torch.Tensor:
         """What clients end with that start from models of their own: start (lanes, m, *shape) -> the same.
 
         who (lanes, m): the clients. coupling: added to every gradient. statistics, held: as above, but
-        `held` stays as it is. Only local work has an end; a gradient has none.
+        `held` stays as it is. jump: after fewer steps than every client takes. Only local work has an end; a gradient has none.
         """
         raise NotImplementedError
 

@@ -68,14 +68,15 @@ class LocalSGD(Local):
         return start - ends
 
     def solve(
-        self, objective, start, who, keys, round=1, coupling=None, statistics=None, held=None
-    ):
+        self, objective, start, who, keys, round=1, coupling=None, statistics=None, held=None, jump=None
+    ):  # fmt: skip
         ends = torch.empty_like(start, memory_format=torch.contiguous_format)
+        added = coupling, jump
         for lane, key in enumerate(keys):
             own = None if statistics is None else statistics[lane]
             kept = {name: value[lane] for name, value in (held or {}).items()}
             self._lane(
-                objective, round, start, who[lane].numpy(), lane, key, coupling, own, kept, ends
+                objective, round, start, who[lane].numpy(), lane, key, added, own, kept, ends
             )
         return ends
 
@@ -91,9 +92,7 @@ class LocalSGD(Local):
     def _step(self, round: int) -> float:
         return self.step * self.decay ** (round - 1)
 
-    def _lane(
-        self, objective, round, start, who, lane, key, coupling, statistics, kept, ends
-    ) -> None:
+    def _lane(self, objective, round, start, who, lane, key, added, statistics, kept, ends) -> None:
         """Write into `ends` what every client of one lane ends with."""
         streams = rng.fold(rng.fold(key, WORK), who)
         plans = [
@@ -108,7 +107,7 @@ class LocalSGD(Local):
             before = {name: value[group] for name, value in kept.items()}
             pull = self._pull(objective, start[lane, group], who[group], held, before)
             ends[lane, group] = self._end(
-                objective, round, start, who[group], chosen, (lane, group), coupling, held, pull
+                objective, round, start, who[group], chosen, (lane, group), added, held, pull
             )
             if statistics is not None:
                 statistics[group] = held
@@ -122,14 +121,17 @@ class LocalSGD(Local):
         return Pull(made(self.terms), objective, who, anchors)
 
     def _end(
-        self, objective, round, start, who, plans, at, coupling, statistics, pull
+        self, objective, round, start, who, plans, at, added, statistics, pull
     ) -> torch.Tensor:
-        """The models that the clients `at` end with, those with most steps first."""
+        """The models that the clients `at` end with, those with most steps first. added: coupling and jump."""
+        coupling, jump = added
         begin, step = start[at], self._step(round)
         y = begin.clone()
         velocity = torch.zeros_like(y) if self.momentum else None
         counts = np.array([len(positions) for positions, _ in plans])
         for number in range(counts[0]):
+            if jump is not None and number == jump.after:
+                begin, y = begin + jump.by[at], y + jump.by[at]
             active = int((counts > number).sum())
             places, weights = batch_of(plans[:active], number)
             going = y[:active]
