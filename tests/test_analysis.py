@@ -485,6 +485,16 @@ def test_curves_hide_nothing_of_a_diverged_run(loaded):
     assert texts == ["DCGD (diverges)", "EF14 (diverges)", "EF21 (diverges)", "EF21+"]
 
 
+def test_runs_without_the_panel_s_column_are_in_all_panels(loaded):
+    """Gradient descent has no k: it is drawn beside both."""
+    runs, metrics = loaded
+    chosen = selection.pick(runs, ["sweep", "gradient_descent"], {"algorithm": ["ef21", "gd"]})
+    options = {"name": "curves", "x": "round", "panel": "compressor.k", "best": True}
+    figure = draw.make_figure(registry.make("figure", options), chosen, metrics)
+    drawn = [[line.get_label() for line in axis.get_lines()] for axis in figure.axes]
+    assert drawn == [["EF21", "GD"]] * 2
+
+
 def test_to_target_table_by_formula(loaded):
     runs, metrics = loaded
     got = tables.make("to_target", runs, metrics, {"target": 1e-7}).set_index("method")

@@ -208,6 +208,12 @@ def test_methods_with_local_work_learn_in_a_space(digits, tmp_path, algorithm):
         assert table.bits_up.diff().iloc[-1] < 0.4 * plain
 
 
+def test_adaptive_local_work_learns_in_a_space_too(digits, tmp_path):
+    local = {"name": "adamw", "step": 0.03, "steps": 8, "batch": 10}
+    table = run(tmp_path, run=digits | {"local": local, "space": MASK, "rounds": 8})["run"]
+    assert table.test_loss.iloc[-1] < 0.9 * table.test_loss[0]
+
+
 @pytest.mark.parametrize("space", [MASK, LOW], ids=str)
 def test_alone_in_company_and_resumed_give_the_same_bytes(digits, tmp_path, monkeypatch, space):
     spec = digits | {"space": space, "compressor": {"name": "uniform", "bits": 4}, "rounds": 6}

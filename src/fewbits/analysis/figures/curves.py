@@ -12,7 +12,7 @@ from fewbits.registry import plugin
 @plugin
 class Curves:
     """One panel per value of `panel` (a column or a list of them), one line per method: the median over seeds,
-    and a band.
+    and a band. Runs without the column are in all panels.
 
     x: `round`, `bits_up` (every bit of the messages), `bits_up_paper` (32 bits per value sent,
     start-up not counted: the literature's axis) or `counted` (vectors of d numbers, with the numbers that a paper
@@ -56,7 +56,7 @@ class Curves:
         curves = curves_of(runs, metrics, self.columns())
         if self.x == "counted":
             curves = lines.with_counted(curves, runs, self.counted)
-        groups = list(runs.groupby(self.panel, sort=False)) if self.panel else [("", runs)]
+        groups = self._groups(runs)
         figure, axes = style.panels(len(groups), self.height_cm, most=self.across)
         looks = style.method_styles(list(runs["method"].cat.categories))
         divisor, unit = self._unit(curves)
@@ -72,6 +72,18 @@ class Curves:
             axis.set_ylabel(style.label(self.y))
         lines.legends(figure, axes, everything)
         return figure
+
+    def _groups(self, runs) -> list:
+        """(value of `panel`, its runs) of every panel."""
+        import pandas as pd
+
+        if self.panel is None:
+            return [("", runs)]
+        groups = list(runs.groupby(self.panel, sort=False))
+        if isinstance(self.panel, list):
+            return groups
+        everywhere = runs[runs[self.panel].isna()]
+        return [(value, pd.concat([group, everywhere])) for value, group in groups]
 
     def _unit(self, curves) -> tuple[float, str]:
         from fewbits.analysis import lines, style

@@ -34,7 +34,7 @@ class Heat:
         table = cells.table(self, runs, metrics)
         shade, words = cells.shades(table, self.metric), cells.words(table)
         height = 1.6 + self.row_cm * len(shade)
-        figure, axis = plt.subplots(figsize=style.size(height, min(16.0, 5 + 2.1 * shade.shape[1])))
+        figure, axis = plt.subplots(figsize=style.size(height))
         seaborn.heatmap(
             shade, annot=words, fmt="", cmap="Greys", vmin=0, vmax=1.15, cbar=False, ax=axis,
             linewidths=1.5, annot_kws={"fontsize": 7.5, "linespacing": 1.0},

@@ -12,7 +12,10 @@ from fewbits.lazy import torch
 
 
 class Within(Local):
-    """The local solver `inner`, whose clients train u and make the update E u."""
+    """The local solver `inner`, whose clients train u and make the update E u.
+
+    What a solver would keep between rounds (AdamW's moments) begins anew in each: the next space is another one.
+    """
 
     def __init__(self, inner: Local, frames: Frames) -> None:
         self.inner, self.frames = inner, frames
@@ -24,10 +27,8 @@ class Within(Local):
         together = self.frames.of(sampling.round_seeds(keys, who), x.dtype)
         lanes, clients = [], who.shape[1]
         for lane in range(len(x)):
-            one, frame = (
-                slice(lane, lane + 1),
-                together.of(slice(lane * clients, (lane + 1) * clients)),
-            )
+            one = slice(lane, lane + 1)
+            frame = together.of(slice(lane * clients, (lane + 1) * clients))
             start = x.new_zeros(1, self.frames.size)
             inside = Inside(objective, x[lane], who[lane], frame)
             extra = None if correction is None else frame.gather(correction[lane])[None]
