@@ -10,6 +10,7 @@ from helpers import run, vary
 from fewbits import registry, rng
 from fewbits.algorithms.dga import replicas
 from fewbits.federation import assemble, engine, sampling
+from fewbits.federation.local.base import Jump
 from fewbits.federation.local.sgd import WORK
 from fewbits.models.objectives.stack import StackObjective
 
@@ -210,6 +211,19 @@ def test_a_model_that_comes_amid_local_work_is_used_from_then_on(digits):
     assert 0 < away[0] < away[2]
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_what_comes_amid_local_work_is_added_once(digits, name):
+    """Without gradients a client ends where it began, and by as much further, after whichever step it comes."""
+    f = assembled(digits).objective
+    f.client_gradients = lambda y, *_, **__: torch.zeros_like(y)
+    given = {"step": 0.1, "steps": 3} | ({"weight_decay": 0.0} if name == "adamw" else {})
+    solver, who = registry.make("local", {"name": name, **given}), torch.arange(CLIENTS)[None]
+    by = torch.ones(1, CLIENTS, *f.shape, dtype=torch.float64)
+    for after in (0, 1, 2):
+        keys = np.array([3], np.uint64)
+        assert torch.equal(solver.solve(f, 2 * by, who, keys, jump=Jump(after, by)), 3 * by)
+
+
 def test_recorded_columns(digits, tmp_path):
     base = vary(digits, local={"steps": 2}, algorithm={"delay": 4}) | {"rounds": 12}
     tables = run(tmp_path, message=vary(base, algorithm={"correction": "message"}), double=vary(base, algorithm={"correction": "double"}))  # fmt: skip
@@ -227,6 +241,7 @@ def test_recorded_columns(digits, tmp_path):
     ("changes", "words"),
     [
         ({"local": {"steps": None, "epochs": 1}}, "number of them"),
+        ({"local": {"name": "post_local", "start": 2, "step": 0.1, "steps": 3}}, "every round"),
         ({"algorithm": {"inside": True}}, "momentum"),
         ({"algorithm": {"inside": True, "correction": "stale"}, "server": MOMENTUM}, "take"),
         ({"clock": {"name": "phones"}, "algorithm": {"delay": 2}}, "events"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from fewbits.algorithms.base import Algorithm, needs_everyone
@@ -77,6 +78,8 @@ class DGA(Algorithm):
             return text
         if getattr(local, "steps", None) is None:
             return "its delay counts local steps, so local must have a number of them: {name: sgd, step: ..., steps: ...}"
+        if local.work(np.ones(1), 1) != local.work(np.ones(1), 10**6):
+            return "its delay counts local steps, so every round of local must have as many"
         if self.inside and getattr(server, "beta", None) is None:
             return "inside is about the server's momentum, so there must be one: {name: momentum}"
         if self.inside and self.correction not in ("message", "work"):

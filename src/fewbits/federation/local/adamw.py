@@ -60,10 +60,10 @@ class LocalAdamW(Local):
         return found
 
     def solve(
-        self, objective, start, who, keys, round=1, coupling=None, statistics=None, previous=None
-    ):
+        self, objective, start, who, keys, round=1, coupling=None, statistics=None, held=None, jump=None
+    ):  # fmt: skip
         kept = self._fresh(start)
-        return self._work(objective, start, who, keys, coupling, statistics, kept)
+        return self._work(objective, start, who, keys, coupling, statistics, kept, jump)
 
     def work(self, sizes, round=1):
         width = np.minimum(1.0 * sizes, self.batch or np.inf)
@@ -75,7 +75,7 @@ class LocalAdamW(Local):
     def _fresh(self, start) -> dict:
         return self.initial(start[:, 0], start.shape[1])
 
-    def _work(self, objective, start, who, keys, coupling, statistics, kept):
+    def _work(self, objective, start, who, keys, coupling, statistics, kept, jump=None):
         """What clients end with; `kept` is brought up to date."""
         ends = start.clone(memory_format=torch.contiguous_format)
         streams = rng.fold(rng.fold(keys, WORK)[:, None], who.numpy())
@@ -89,6 +89,8 @@ class LocalAdamW(Local):
             y, own = ends[at], {name: value[at] for name, value in kept.items()}
             moved = None if statistics is None else statistics[at]
             for number in range(self.steps):
+                if jump is not None and number == jump.after:
+                    y = y + jump.by[at]
                 g = objective.client_gradients(y, cohort, *batch_of(plans, number), moved)
                 y = self._step(y, g if coupling is None else g + coupling(y, at), own)
             ends[at] = y

@@ -32,8 +32,8 @@ class PostLocalSGD(Local):
     def updates(self, objective, x, cohort, keys, round=1, *more):
         return self._phase(round).updates(objective, x, cohort, keys, round, *more)
 
-    def solve(self, objective, start, who, keys, round=1, *more):
-        return self._phase(round).solve(objective, start, who, keys, round, *more)
+    def solve(self, objective, start, who, keys, round=1, *more, jump=None):
+        return self._phase(round).solve(objective, start, who, keys, round, *more, jump=jump)
 
     def work(self, sizes, round=1):
         return self._phase(round).work(sizes, round)
