@@ -27,6 +27,7 @@ from fewbits.analysis.inequalities import (
 )
 from fewbits.analysis.operators import OperatorError, StableRank
 from fewbits.analysis.per_run import Estimator, PerRun, Selection
+from fewbits.analysis.projections import Projection
 from fewbits.analysis.spectra import Spectrum
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -474,5 +475,6 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "pl_rate": PlRate,
     "operator_error": OperatorError,
     "stable_rank": StableRank,
+    "projection": Projection,
     "spectrum": Spectrum,
 }

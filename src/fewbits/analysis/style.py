@@ -84,6 +84,10 @@ LABELS = {
     "mixing": r"$\theta$ in $(1-\theta)\,y_1+\theta\,y_2$",
     "client_accuracy": "accuracy on own rows, mean of the clients",
     "client_accuracy_low": "accuracy on own rows, worst tenth of the clients",
+    "client_test_accuracy": "accuracy on own test rows, mean of the clients",
+    "client_test_accuracy_low": "accuracy on own test rows, worst tenth of the clients",
+    "client_test_variance": "variance of the clients' accuracies",
+    "algorithm.ratio": "k / d",
     "step.value": "step size",
     "step.factor": "step size / theoretical step",
 }

@@ -12,11 +12,13 @@ import inspect
 import itertools
 import math
 
+from fewbits.analysis.client_table import clients
 from fewbits.analysis.errors import AnalysisError, nearest
 from fewbits.analysis.gains import gains
 from fewbits.analysis.message_table import messages
 from fewbits.analysis.numbers import interval, latex, number
 from fewbits.analysis.operators import operator_errors, operator_sizes, stable_ranks
+from fewbits.analysis.projections import projections
 from fewbits.analysis.published_table import published_beside, published_cells
 from fewbits.analysis.selection import at_default
 from fewbits.analysis.spectra import collapse
@@ -205,6 +207,8 @@ TABLES = {
     "operator_errors": operator_errors,
     "operator_sizes": operator_sizes,
     "stable_ranks": stable_ranks,
+    "clients": clients,
+    "projections": projections,
     "collapse": collapse,
     "search": search,
     "gains": gains,

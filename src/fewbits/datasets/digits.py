@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,6 +10,12 @@ import numpy as np
 
 from fewbits.datasets.base import Arrays, Dataset, shipped_with_sklearn
 from fewbits.registry import plugin
+
+
+@functools.cache
+def _table() -> np.ndarray:
+    """The file, read once in a process: jobs train hundreds of runs on it, and reading takes as long as a short run."""
+    return np.loadtxt(shipped_with_sklearn("digits.csv.gz"), delimiter=",")
 
 
 @plugin
@@ -29,7 +36,7 @@ class Digits(Dataset):
     cite: ClassVar[str] = "kaynak1995digits"
 
     def load(self, root=None):
-        table = np.loadtxt(shipped_with_sklearn("digits.csv.gz"), delimiter=",")
+        table = _table()
         x, y = table[:, :-1] / 16.0, table[:, -1].astype("int64")
         return Arrays(x[: self.rows], y[: self.rows], x[self.rows :], y[self.rows :])
 
