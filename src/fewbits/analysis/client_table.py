@@ -52,7 +52,8 @@ def clients(runs, metrics, by: list | None = None, beside: str = "local"):
             for name, values in parts.items():
                 label = f"clients/{'/'.join(map(str, key))}/{method}/{name}"
                 found = summarise(values.to_numpy(), label) if len(values) else (float("nan"),) * 3
-                row |= dict(zip((name, f"{name} low", f"{name} high"), found, strict=True))
+                edges = (name, f"{name} low", f"{name} high")
+                row |= dict(zip(edges, (round(value, 2) for value in found), strict=True))
             row |= {
                 "kbit up": float(best["_up"].median()) / 1e3,
                 "kbit down": float(best["_down"].median()) / 1e3,

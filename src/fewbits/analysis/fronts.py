@@ -27,7 +27,8 @@ def points(options, runs, metrics):
     for key, group in values.groupby([*panel, "method", "_size"], observed=True, sort=False):
         middle, low, high = settled(group.drop(columns="_size"), small)
         names = dict(zip([*panel, "method", "size"], key, strict=True))
-        whole = bool(group["compressor"].isna().all())
+        size = names["size"]  # without a compressor, a method may still send a part of the model
+        whole = bool(group["compressor"].isna().all()) and not 0 < size < 95
         rows.append(names | {"middle": middle, "low": low, "high": high, "dense": whole})
     return pd.DataFrame(rows)
 
@@ -64,11 +65,12 @@ def plot(axis, group, looks: dict, options) -> None:
         size[best][order], value[best][order], where="post", color="#222222", linewidth=3.5,
         alpha=0.25, zorder=1, label="front",
     )  # fmt: skip
-    for _, dense in group[group["dense"]].iterrows():
-        axis.axhline(
-            dense["middle"], color=style.GREY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1,
-            label=dense["method"],
-        )  # fmt: skip
+    levels = group[group["dense"]]
+    for _, dense in levels.iterrows():
+        look = {"color": style.GREY, "linestyle": (0, (1, 2))}
+        if len(levels) > 1:
+            look = {key: looks[dense["method"]][key] for key in look}
+        axis.axhline(dense["middle"], **look, linewidth=0.9, zorder=1, label=dense["method"])
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(FixedLocator(TICKS))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

@@ -88,6 +88,7 @@ LABELS = {
     "client_test_accuracy_low": "accuracy on own test rows, worst tenth of the clients",
     "client_test_variance": "variance of the clients' accuracies",
     "algorithm.ratio": "k / d",
+    "algorithm.strength": r"strength of the coupling, $\lambda$",
     "step.value": "step size",
     "step.factor": "step size / theoretical step",
 }
