@@ -22,7 +22,7 @@ from fewbits.compressors.base import Compressed
 from fewbits.compressors.message import MessageError
 from fewbits.distributed.drafts import Draft, Way
 from fewbits.distributed.group import Group
-from fewbits.distributed.slots import Messages
+from fewbits.distributed.messages import Messages
 from fewbits.federation.network import choose
 from fewbits.files import canonical, read_json, write_json
 from fewbits.studies import read_run
