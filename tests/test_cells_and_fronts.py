@@ -146,5 +146,12 @@ def test_settings_leave_out_what_is_at_its_default():
     assert "compressor.k" in list(table["setting"]) and "compressor.wire" not in list(
         table["setting"]
     )
+    runs["local.terms.moon.mu"], runs["local.terms.moon.temperature"] = 1.0, 1.0
+    runs["snapshots.keep"] = '["updates", "spectra"]'
+    table = make_table("settings", runs, None, {}).set_index("setting")
+    assert (
+        "local.terms.moon.mu" not in table.index and "local.terms.moon.temperature" in table.index
+    )
+    assert (table.loc["snapshots.keep"] == "updates, spectra").all()
     runs.loc[runs["algorithm"] == "ef21", "compressor.wire"] = "float64"
     assert "compressor.wire" in list(make_table("settings", runs, None, {})["setting"])

@@ -203,11 +203,15 @@ def _algorithm(name: str) -> tuple[str, dict]:
 
 
 def at_default(runs, column: str) -> bool:
-    """Whether a plug-in's parameter has its default in every run that has it: `compressor.wire`."""
+    """Whether a plug-in's parameter has its default in every run that has it: `compressor.wire`, `local.terms.moon.mu`."""
     from fewbits import registry
     from fewbits.studies.choices import plugin_defaults
     from fewbits.studies.runs import PLUGINS, kind_of
 
+    if column.startswith("local.terms."):
+        *_, term, name = column.split(".")
+        default = plugin_defaults(registry.find("term", term)).get(name)
+        return bool(runs[column].dropna().eq(default).all())
     key, _, name = column.partition(".")
     if key not in PLUGINS or not name or "." in name or key not in runs:
         return False

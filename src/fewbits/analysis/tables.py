@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import re
 
 from fewbits.analysis.client_table import clients
 from fewbits.analysis.errors import AnalysisError, nearest
@@ -366,4 +367,4 @@ def _listed(column) -> list[str]:
         if len(values) > MOST_LISTED:
             return [f"{len(values)} values from {number(values[0])} to {number(values[-1])}"]
         return [number(v) for v in values]
-    return [str(v) for v in values]
+    return [re.sub(r'[]["]', "", str(v)) for v in values]  # lists without their marks

@@ -97,8 +97,18 @@ def _sources(path: Path) -> list:
         names = dict.fromkeys(row[kind] for row in rows)
         classes = [(name, known.get(name)) for name in names]
         pairs = [[getattr(c, attribute, name), getattr(c, "cite", None)] for name, c in classes]
+        if kind == "algorithm":
+            terms = registry.plugins("term")
+            pairs += [[terms[name].label, terms[name].cite] for name in _terms(rows)]
         found.append([heading, pairs])
     return found
+
+
+def _terms(rows: list[dict]) -> list[str]:
+    """Names of the terms of the local objective that runs had."""
+    parts = [column.split(".") for column in rows[0] if column.startswith("local.terms.")]
+    names = dict.fromkeys(part[2] for part in parts)
+    return [n for n in names if any(row[".".join(p)] for row in rows for p in parts if p[2] == n)]
 
 
 def _table(entry: dict, folder: Path) -> dict:
