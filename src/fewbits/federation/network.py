@@ -113,7 +113,12 @@ class Network:
         if way not in self.kept:
             return self._make(compressor, x, shape, keys)[0]
         at = slice(None) if who is None else (np.arange(len(x))[:, None], who)
-        message, now = self._make(compressor, x, shape, keys, self.kept[way][at])
+        before = self.kept[way][at]
+        message, now = self._make(compressor, x, shape, keys, before)
+        if (
+            way == "up"
+        ):  # who may not send keeps its past, since the receiver sees no message to move it by
+            now = torch.where(self.may(*now.shape[:2])[..., None], now, before)
         self.kept[way] = self.kept[way].clone()
         self.kept[way][at] = now
         return message
