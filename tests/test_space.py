@@ -256,6 +256,8 @@ def test_slots_that_do_not_fit_say_so():
     assert scaffold.check(local, mask) is None
     assert "projections" in scaffold.check(local, low)
     assert "memory" in diana.check(registry.make("compressor", {"name": "natural"}), mask)
+    dga = registry.make("algorithm", {"name": "dga"})
+    assert "replicas" in dga.check(None, local, None, None, mask)
     for bad in ({}, {"rank": 2, "share": 0.1}):
         space = registry.make("space", {"name": "low_rank", **bad})
         assert "one of rank and share" in space.check(None, fedavg, local, None)

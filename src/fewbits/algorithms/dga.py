@@ -72,10 +72,12 @@ class DGA(Algorithm):
             },
         ]  # fmt: skip
 
-    def check(self, selection, local, server, model) -> str | None:
+    def check(self, selection, local, server, model, space) -> str | None:
         """Why this cannot be used with these slots, or None."""
         if text := Personal.misfit(local, model):
             return text
+        if space is not None:
+            return "its clients work on from replicas, which are in no update space of a round"
         if getattr(local, "steps", None) is None:
             return "its delay counts local steps, so local must have a number of them: {name: sgd, step: ..., steps: ...}"
         if local.work(np.ones(1), 1) != local.work(np.ones(1), 10**6):
