@@ -85,3 +85,18 @@ def _short(value: float) -> str:
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(exponent)}"
     return f"{value:.3f}"
+
+
+def lines(axis, values, x: str, looks: dict) -> None:
+    """Each method's median over seeds at the values of the column x, and the range of its seeds."""
+    methods = list(values.groupby("method", observed=True, sort=True))
+    span = np.ptp(values[x].to_numpy(float)) or 1.0
+    for order, (method, runs) in enumerate(methods):
+        seeds = runs.groupby(x, sort=True)["_value"]
+        at = np.array(list(seeds.groups), dtype=float)
+        at = at + 0.01 * span * (order - (len(methods) - 1) / 2)  # so that bars stay apart
+        axis.plot(at, seeds.median(), **looks[method], label=method, zorder=3)
+        axis.vlines(
+            at, seeds.min(), seeds.max(), color=looks[method]["color"], linewidth=0.9, zorder=2
+        )
+    axis.set_xticks(sorted(values[x].unique()))

@@ -9,15 +9,19 @@ from fewbits.analysis.errors import AnalysisError
 
 
 def published_beside(
-    runs, metrics, file: str, table: str, target: float, base: dict, metric: str = "test_accuracy",
-    match: list | None = None, where: dict | None = None, ratio: bool = False,
+    runs, metrics, file: str, table: str, target: float | None = None, base: dict | None = None,
+    metric: str = "test_accuracy", match: list | None = None, where: dict | None = None, ratio: bool = False,
+    times: float = 1.0,
 ):  # fmt: skip
     """Rounds to `target` as printed and as measured, a row per printed cell of which there are runs.
+
+    Without a target it is the level of `metric` that runs end on (median of the last fifth), `times` that many, to be in the
+    unit of the print.
 
     file: under config/published/, without its ending; table: a key of its `tables`. A cell's runs are those that agree
     with it in the symbols `match` (absent: all); `where` keeps only some of the printed cells. Measured: median over
     the seeds and its interval, at the setting (the step, most often) whose median is smallest. `base` names the cell, by the
-    symbols that differ, over which the speed-up is taken: printed over printed, measured over measured.
+    symbols that differ, over which the speed-up is taken (absent: none): printed over printed, measured over measured.
     `ratio`: measured over printed, which makes sense where the problem is the paper's own.
     """
     import pandas as pd
@@ -26,20 +30,21 @@ def published_beside(
     cells = [cell for cell in printed["rows"] if (where or {}).items() <= cell.items()]
     names = [n for n in match or printed["columns"] if any(n in cell for cell in cells)]
     columns = {name: printed["columns"][name] for name in names}
-    found = [(cell, _measured(runs, metrics, cell, columns, metric, target)) for cell in cells]
+    measure = _estimator(metric, target)
+    found = [(cell, _measured(runs, metrics, cell, columns, measure, times)) for cell in cells]
     found = [(cell, own) for cell, own in found if own is not None]
     by_key = {_key(cell, names): (cell, own) for cell, own in found}
     rows = []
     for cell, own in found:
         row = {name: _symbol(cell[name]) for name in names}
-        reference = by_key.get(_key(cell | base, names))
+        reference = None if base is None else by_key.get(_key(cell | base, names))
         row |= {"published": _printed(cell), **{k: v for k, v in own.items() if k != "setting"}}
         if ratio:
             row["measured / published"] = _over(own["measured"], cell.get("value"))
         if reference is not None:
             row["speed-up published"] = _over(reference[0].get("value"), cell.get("value"))
             row["speed-up"] = _over(reference[1]["measured"], own["measured"])
-        rows.append(row | {"tuned": own["setting"]})
+        rows.append(row | {"tuned": own["setting"] or None})
     if not rows:
         raise AnalysisError(f"published_beside: no run is of a cell of table {table!r} in {file}")
     return pd.DataFrame(rows).dropna(axis=1, how="all")
@@ -77,9 +82,15 @@ def published_file(name: str) -> Path:
     return Path("config/published") / f"{name}.yaml"
 
 
-def _measured(runs, metrics, cell, columns, metric, target) -> dict | None:
-    """Rounds to the target of a cell's runs at the best setting; None if there are no such runs."""
-    from fewbits.analysis.estimators import RoundsToTarget
+def _estimator(metric: str, target: float | None):
+    """Rounds to the target; without one, the level that runs end on."""
+    from fewbits.analysis.estimators import Floor, RoundsToTarget
+
+    return Floor(metric=metric) if target is None else RoundsToTarget(metric=metric, target=target)
+
+
+def _measured(runs, metrics, cell, columns, measure, times: float) -> dict | None:
+    """The estimator's value of a cell's runs at the best setting; None if there are no such runs."""
     from fewbits.analysis.intervals import summarise
     from fewbits.analysis.per_run import tuned
     from fewbits.analysis.selection import curves_of, describe, varying
@@ -90,11 +101,11 @@ def _measured(runs, metrics, cell, columns, metric, target) -> dict | None:
         own = own[same]
     if own.empty:
         return None
-    measure = RoundsToTarget(metric=metric, target=target)
     curves = curves_of(own, metrics, measure.needed())
-    own = own.assign(_value=[measure.value(curves[run], None) for run in own["run"]])
+    values = [times * measure.value(curves[row["run"]], row) for _, row in own.iterrows()]
+    own = own.assign(_value=values)
     settings = [name for name in varying(own) if name != "rounds"]
-    best = tuned(own, settings, True) if settings else own
+    best = tuned(own, settings, measure.best_is_small()) if settings else own
     middle, low, high = summarise(best["_value"], f"published/{_key(cell, list(columns))}")
     said = describe(best.iloc[0], settings) if math.isfinite(middle) else "not reached"
     return {"measured": middle, "measured low": low, "measured high": high, "setting": said}

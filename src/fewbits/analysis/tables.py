@@ -158,7 +158,7 @@ def summary(
     table = (
         table[sorted(table.columns)].dropna(how="all").sort_index(level=index, sort_remaining=True)
     )
-    heads = {c: f"{c:g}×" if columns == "step.factor" else f"{c}" for c in table.columns}
+    heads = {c: f"{c:g}×" if columns == "step.factor" else number(c) for c in table.columns}
     return table.rename(columns=heads).reset_index()
 
 

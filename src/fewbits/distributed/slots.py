@@ -145,7 +145,7 @@ class HeldWork(Wrapped, Local):
         round=1,
         coupling=None,
         statistics=None,
-        previous=None,
+        held=None,
         jump=None,
     ):
         """Of methods with one model and replicas of it: nothing but start and jump."""
