@@ -155,3 +155,26 @@ def test_settings_leave_out_what_is_at_its_default():
     assert (table.loc["snapshots.keep"] == "updates, spectra").all()
     runs.loc[runs["algorithm"] == "ef21", "compressor.wire"] = "float64"
     assert "compressor.wire" in list(make_table("settings", runs, None, {})["setting"])
+
+
+def test_levels_against_a_number_are_drawn_with_the_range_of_their_seeds():
+    """Panels share one axis of levels; a heading leaves out what its runs do not have."""
+    options = {"name": "against", "x": "step.value", "value": "final", "panel": "partition.alpha"}
+    kind = registry.make("figure", options)
+    figure = draw.make_figure(kind, *tables())
+    axes = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in axes] == ["alpha = 0.1", ""]
+    assert len({axis.get_ylim() for axis in axes}) == 1
+    lines = {line.get_label(): line.get_ydata() for line in axes[0].lines}
+    assert lines["dense"] == pytest.approx([0.805, 0.905])
+
+
+def test_seconds_to_a_target_are_read_between_two_records():
+    runs, metrics = tables()
+    metrics = metrics.assign(seconds=metrics["round"] * 0.5)
+    measure = estimators.make({
+        "estimator": "seconds_to_target", "metric": "test_accuracy", "target": 0.405,
+        "select": {"algorithm": "gd", "partition.alpha": 0.1, "step.value": 0.5},
+    })  # fmt: skip
+    # 0.4 at 5 s and 0.8 at 10 s; the second seed is a hundredth above that.
+    assert measure.measure(runs, metrics).tolist() == pytest.approx([5.0625, 4.9375])

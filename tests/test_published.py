@@ -74,6 +74,16 @@ def test_a_row_by_hand():
     assert len(rows) == 2 and "published" in heads
 
 
+def test_levels_beside_printed_ones():
+    """Without a target: the median of the last fifth of the rows, in the unit of the print, and no speed-up."""
+    options = {"file": "mcmahan2017", "table": "1", "match": ["partition", "C", "E", "B"],
+               "where": {"model": "two_nn"}, "times": 100}  # fmt: skip
+    runs, metrics = runs_and_metrics()
+    table = tables.make("published_beside", runs.assign(status="finished"), metrics, options)
+    assert table["measured"].tolist() == pytest.approx([100, 100])
+    assert "speed-up" not in table and table["published"].tolist() == [1474, 87]
+
+
 def test_what_is_not_reached_has_no_ratio():
     options = {"file": "mcmahan2017", "table": "1", "target": 2.0, "where": {"model": "two_nn"},
                "match": ["partition", "C", "E", "B"], "base": {"B": None}, "ratio": True}  # fmt: skip
