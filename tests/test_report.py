@@ -127,6 +127,13 @@ def test_missing_results_are_one_line(made, tmp_path, missing, message):
     assert str(error.value).endswith(message) and "\n" not in str(error.value)
 
 
+def test_every_entry_of_the_bibliography_is_closed():
+    """Where two branches add entries, a merge can lose a brace, and two entries become one."""
+    text = (Path(__file__).parents[1] / "reports/references.bib").read_text()
+    for entry in text.split("\n@"):
+        assert entry.count("{") == entry.count("}"), entry.splitlines()[0]
+
+
 def test_unknown_paper_is_one_line(made, tmp_path):
     study = STUDY | {"paper": "nobody2099"}
     with pytest.raises(AnalysisError, match=r"references.bib: has no entry 'nobody2099'"):
