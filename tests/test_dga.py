@@ -47,6 +47,7 @@ def assembled(spec):
 def states(spec, rounds, quiet_after=None, seeds=(0,)):
     """The states after each round, the start first; after `quiet_after` rounds local gradients are zero."""
     problem = assembled(spec)
+    problem.objective.walk = None  # gradients are looked at, and replaced
     setting = problem.setting()
     x = np.stack([problem.objective.start("digits", seed) for seed in seeds])
     keys = assemble.lane_keys([{"seed": seed} for seed in seeds])
@@ -215,7 +216,7 @@ def test_a_model_that_comes_amid_local_work_is_used_from_then_on(digits):
 def test_what_comes_amid_local_work_is_added_once(digits, name):
     """Without gradients a client ends where it began, and by as much further, after whichever step it comes."""
     f = assembled(digits).objective
-    f.client_gradients = lambda y, *_, **__: torch.zeros_like(y)
+    f.client_gradients, f.walk = (lambda y, *_, **__: torch.zeros_like(y)), None
     given = {"step": 0.1, "steps": 3} | ({"weight_decay": 0.0} if name == "adamw" else {})
     solver, who = registry.make("local", {"name": name, **given}), torch.arange(CLIENTS)[None]
     by = torch.ones(1, CLIENTS, *f.shape, dtype=torch.float64)

@@ -13,6 +13,7 @@ from fewbits import registry, rng
 from fewbits.federation import sampling
 from fewbits.federation.local.sgd import WORK
 from fewbits.files import read_json
+from fewbits.models.objectives import base
 from fewbits.models.objectives.autograd import AutogradObjective
 from fewbits.models.objectives.stack import StackObjective
 from fewbits.studies import read_run
@@ -140,6 +141,39 @@ def test_stacks_equal_automatic_differentiation(model, local):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
+WALKS = [*NETS, {"net": "digits_cnn", "weight_decay": 0.1},
+         {"net": "digits_cnn", "parameters": {"norm": "batch"}},
+         {"net": "digits_cnn", "parameters": {"bias": False}},
+         {"net": "resnet8"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 10, 300])
+@pytest.mark.parametrize("model", WALKS, ids=str)
+def test_a_walk_ends_where_one_gradient_after_the_other_does(model, batch):
+    """Clients of different sizes: 1 to 9 rows in a last batch, 4 clients done before the others."""
+    source = registry.find("dataset", "digits")
+    data = registry.make("dataset", {"name": "digits"}).load()
+    sizes = (13, 38, 38, 5, 1) if batch == 10 else (6, 9)
+    parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    if "norm" in model.get("parameters", {}):
+        parts, batch = [part for part in parts if len(part) > 1], max(batch, 2)
+    made = registry.make("model", {"name": "network", "precision": "float64", **model})
+    walking, plain = made.objective(data, parts, source), AutogradObjective(made, data, parts, source)  # fmt: skip
+    plain.walk = None
+    solver = registry.make("local", {"name": "sgd", "step": 0.1, "epochs": 2, "batch": batch})
+    x, keys = points(plain), rng.fold(rng.stream("walk"), np.arange(2))
+    held = [None, None]
+    if plain.statistics is not None:
+        held = [torch.from_numpy(plain.statistics).repeat(2, len(parts), 1) for _ in range(2)]
+    ours, theirs = (
+        solver.updates(f, x, None, keys, statistics=own)
+        for f, own in zip((walking, plain), held, strict=True)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+    if plain.statistics is not None:
+        torch.testing.assert_close(*held, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize("model", NETS, ids=str)
 def test_a_lane_does_not_depend_on_the_others(model):
     """Bit for bit, in float32, for gradients, samples and local work."""
@@ -157,6 +191,28 @@ def test_a_lane_does_not_depend_on_the_others(model):
             assert torch.equal(alone[0], together[lane])
     measured = f.measure(x)
     assert f.measure(x[2:3].clone())["loss"][0] == measured["loss"][2]
+
+
+@pytest.mark.parametrize("model", NETS[-3:], ids=str)
+def test_measuring_in_pieces_gives_the_same_numbers(model, monkeypatch):
+    """As it is done where the gradients of all clients are too many to keep."""
+    whole, pieces = problem(model), problem(model)
+    x = points(whole)
+    expected = whole.measure(x)
+    monkeypatch.setattr(base, "HELD", 4 * pieces.shape[0])
+    for name, value in pieces.measure(x).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_test_numbers_on_some_of_the_rows():
+    """The same rows for every run, whatever else is measured."""
+    few, same, all_ = (problem({"net": "logistic", "test_rows": n}) for n in (100, 100, 10**6))
+    x = points(few)
+    source, wanted = torch.from_numpy(few.data.test_x[few._tested]), few.data.test_y[few._tested]
+    right = few.logits(x[0], source.double()).argmax(dim=1).numpy() == wanted
+    assert few.measure(x)["test_accuracy"][0] == pytest.approx(right.mean())
+    assert len(np.unique(few._tested)) == 100 and np.array_equal(few._tested, same._tested)
+    assert torch.equal(all_.measure(x)["test_loss"], problem({"net": "logistic"}).measure(x)["test_loss"])  # fmt: skip
 
 
 def test_fedsgd_is_fedavg_with_one_step_on_all_rows(digits, tmp_path):

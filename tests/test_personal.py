@@ -81,7 +81,7 @@ ALONE = {
 @pytest.mark.parametrize("name", ALONE)
 def test_without_a_coupling_every_client_trains_alone(name):
     ours, alone = states(ALONE[name])[-1], states({"name": "local"})[-1]
-    assert torch.equal(ours["theta_i"], alone["theta_i"])
+    torch.testing.assert_close(ours["theta_i"], alone["theta_i"], rtol=1e-9, atol=1e-12)
     assert alone["bits"].sum() == 0
 
 

@@ -8,7 +8,7 @@ run gives the same bytes alone, in any company, and after a resume with fewer la
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Objective(Protocol):
     at_once: int  # clients whose local work is best done in one computation
     smoothness: Smoothness | None  # None: not known
     statistics: np.ndarray | None  # (S,) running statistics to begin with, None where it keeps none
+    walk: Any  # a faster way to end plain local steps (models/objectives/walk.py), None where it has none
     own_tests: OwnTests | None  # clients' models on test rows of their own; None: not asked for
 
     def gradients(self, x, cohort=None, rows=None, statistics=None) -> torch.Tensor:

@@ -30,7 +30,7 @@ class LinearObjective:
     curvature: float
     penalty_curvature: float = 0.0
     precision = "float64"
-    statistics = None
+    statistics = walk = None
     at_once = 64
     own_tests = None
 

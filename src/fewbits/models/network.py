@@ -19,7 +19,8 @@ class Network:
     """f_i = mean cross-entropy of a network (models/nets) on client i's rows.
 
     net: its name; parameters: what its function takes beside shape and classes, e.g. {hidden: [128]}.
-    weight_decay: adds weight_decay/2 |x|^2 to every f_i. train_metrics: record f and its squared gradient norm over
+    weight_decay: adds weight_decay/2 |x|^2 to every f_i. test_rows: record test numbers on so many of the test rows,
+    drawn once for all runs; absent: on all, which for McMahan's CNN on MNIST takes half a round of 10 clients. train_metrics: record f and its squared gradient norm over
     all training rows, which costs a pass over them; else only test numbers. client_metrics: record the
     accuracy on the clients' own rows, mean and that of the worst tenth of them. client_tests: record the accuracy on
     each client's own share of the test part (objectives/own_tests.py), of the model that it uses: mean, worst tenth, variance.
@@ -32,6 +33,7 @@ class Network:
     net: Annotated[str, Field(min_length=1)]
     parameters: dict[str, Any] = Field(default_factory=dict)
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    test_rows: Annotated[int, Field(ge=1)] | None = None
     train_metrics: bool = True
     client_metrics: bool = False
     client_tests: bool = False

@@ -105,19 +105,19 @@ class LocalSGD(Local):
             held = None if statistics is None else statistics[group]
             chosen = [plans[i] for i in group]
             before = {name: value[group] for name, value in kept.items()}
-            pull = self._pull(objective, start[lane, group], who[group], held, before)
+            pull = self._pull(objective, start[lane], group, who[group], held, before)
             ends[lane, group] = self._end(
                 objective, round, start, who[group], chosen, (lane, group), added, held, pull
             )
             if statistics is not None:
                 statistics[group] = held
 
-    def _pull(self, objective, received, who, statistics, kept) -> Pull | None:
+    def _pull(self, objective, start, group, who, statistics, kept) -> Pull | None:
         """The terms of these clients' objectives."""
         if not self.terms:
             return None
         previous = kept.get("previous"), kept.get("statistics")
-        anchors = {"received": (received, statistics), "previous": previous}
+        anchors = {"received": (start[group], statistics), "previous": previous}
         return Pull(made(self.terms), objective, who, anchors)
 
     def _end(
@@ -125,7 +125,12 @@ class LocalSGD(Local):
     ) -> torch.Tensor:
         """The models that the clients `at` end with, those with most steps first. added: coupling and jump."""
         coupling, jump = added
-        begin, step = start[at], self._step(round)
+        (lane, group), step = at, self._step(round)
+        begin = start[lane].index_select(0, torch.from_numpy(group))  # by whole rows: faster
+        plain = not (self.momentum or self.proximal or coupling or jump or pull)
+        walk = objective.walk
+        if plain and walk is not None and walk.objective is objective:  # not of what wraps another
+            return walk.ends(begin, who, plans, step, statistics)
         y = begin.clone()
         velocity = torch.zeros_like(y) if self.momentum else None
         counts = np.array([len(positions) for positions, _ in plans])

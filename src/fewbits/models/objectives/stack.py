@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from fewbits.models import nets
-from fewbits.models.objectives.base import Batch, NetworkObjective
+from fewbits.models.objectives.base import CHUNK, Batch, NetworkObjective
+from fewbits.models.objectives.walk import before
 
 
 def is_stack(model, shape, classes) -> bool:
@@ -31,6 +32,7 @@ class StackObjective(NetworkObjective):
     """a_0 = row; a_l = act(W_l a_{l-1} + b_l); logits = W_L a_{L-1} + b_L; cross-entropy."""
 
     at_once = 64
+    evaluated = CHUNK
 
     def __init__(self, model, data, parts, source) -> None:
         super().__init__(model, data, parts, source)
@@ -41,7 +43,7 @@ class StackObjective(NetworkObjective):
     def together(self, x, batch: Batch, statistics=None):
         weights = torch.from_numpy(batch.weights).to(self.dtype)
         layers = self._pairs(x)
-        values, delta, losses = self._forward(layers, self._rows(batch.rows), batch.rows, weights)
+        values, delta, losses = self._forward(layers, self.flat(batch.rows), batch.rows, weights)
         clients = list(pairwise(batch.bounds.tolist()))
         gradients = x.new_empty(len(clients), len(x))
         for number in reversed(range(len(layers))):
@@ -58,7 +60,7 @@ class StackObjective(NetworkObjective):
 
     def apart(self, y, rows, weights, statistics=None, slope=None):
         layers = self._pairs(y)
-        values, delta, _ = self._forward(layers, self._rows(rows), rows, weights)
+        values, delta, _ = self._forward(layers, self.flat(rows), rows, weights)
         gradients = y.new_empty(y.shape)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
@@ -98,9 +100,6 @@ class StackObjective(NetworkObjective):
         biases = [b.unsqueeze(-2) if x.dim() > 1 else b for b in views[1::2]]
         return list(zip(views[::2], biases, strict=True))
 
-    def _rows(self, rows):
-        return self._float(self._x[rows])
-
     def _values(self, layers, a):
         """a_0, ..., a_{L-1} and the logits."""
         values = [a]
@@ -124,6 +123,4 @@ class StackObjective(NetworkObjective):
 
     def _through(self, delta, a):
         """Back through the activation that gave `a`."""
-        if self.tanh:
-            return delta.mul_(1 - a * a)
-        return torch.ops.aten.threshold_backward(delta, a, 0)  # several times faster than a product
+        return before(delta, a, self.tanh)
