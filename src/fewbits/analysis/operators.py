@@ -73,7 +73,7 @@ class OfTensors(Estimator):
     """Base: one number a tensor, then one a seed by `statistic` over the tensors of the selected runs.
 
     source: update (what a client wants to send) or residual (what the method compressed); kind: linear layers,
-    conv kernels, or both.
+    conv kernels, or both; least: tensors of fewer numbers are left out.
     """
 
     reads: ClassVar[str] = "operators"
@@ -81,6 +81,7 @@ class OfTensors(Estimator):
     select: dict = Field(default_factory=dict)
     source: Literal["update", "residual"] = "update"
     kind: Literal["linear", "conv"] | None = None
+    least: Annotated[int, Field(ge=1)] = 1
     statistic: Literal["mean", "median", "min", "max"] = "mean"
 
     def values(self, rows):
@@ -89,7 +90,7 @@ class OfTensors(Estimator):
     def measure(self, runs, metrics):
         chosen = Selection(grid=self.grid, select=self.select).pick(runs)
         rows = of_runs(chosen, metrics)
-        rows = rows[rows["source"] == self.source]
+        rows = rows[rows["source"].eq(self.source) & rows["numbers"].ge(self.least)]
         rows = rows[rows["kind"] == self.kind] if self.kind else rows
         if rows.empty:
             raise AnalysisError(f"no {self.kind or 'layer'} of source {self.source} was measured")
