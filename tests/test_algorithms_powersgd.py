@@ -12,7 +12,7 @@ from helpers import small_problem, trajectory, vary
 
 from fewbits import rng
 from fewbits.algorithms.powersgd import STREAM, blocks
-from fewbits.federation import assemble, engine
+from fewbits.federation import assemble, sampling
 from fewbits.federation.objective import Layer
 
 ONE = (Layer("x", (30,)),)
@@ -80,7 +80,7 @@ def test_without_memory_and_warm_start_a_round_is_that_of_a_run_which_begins_the
     f = method(spec).objective
     steps = [(b["x"] - a["x"])[0] / -0.06 for a, b in pairwise(path)]
     for number, (state, step) in enumerate(zip(path, steps, strict=False), start=1):
-        keys = rng.fold(rng.fold(assemble.lane_keys([{"seed": 0}]), engine.ROUND), number)
+        keys = sampling.round_keys(assemble.lane_keys([{"seed": 0}]), number)
         Q = rng.normals(rng.fold(keys, STREAM), 4).reshape(4, 1)
         M = f.gradients(state["x"])[0].mean(dim=0)[:24].reshape(6, 4).numpy()
         P = M @ Q / np.linalg.norm(M @ Q)
