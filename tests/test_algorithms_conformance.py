@@ -104,7 +104,8 @@ def test_state_has_the_lane_first_and_keeps_its_types(spec, name):
 class SinglePrecision:
     """An objective as networks have it: one flat float32 vector of several layers, no constants known."""
 
-    smoothness, precision, statistics, at_once = None, "float32", None, 64
+    smoothness, precision, at_once = None, "float32", 64
+    statistics = walk = None
 
     def __init__(self, inner, layers):
         self.inner, self.clients, self.sizes = inner, inner.clients, inner.sizes
