@@ -12,9 +12,9 @@ def points(options, runs, metrics):
     `middle`, `high` over the seeds at the best setting, infinite where it is not reached. Family "" is dense."""
     import pandas as pd
 
-    from fewbits.analysis.estimators import BitsToTarget
     from fewbits.analysis.per_run import tuned
     from fewbits.analysis.selection import varying
+    from fewbits.analysis.targets import BitsToTarget
 
     measure = BitsToTarget(metric=options.metric, target=options.target)
     curves = curves_of(runs, metrics, measure.needed())

@@ -84,7 +84,8 @@ def published_file(name: str) -> Path:
 
 def _estimator(metric: str, target: float | None):
     """Rounds to the target; without one, the level that runs end on."""
-    from fewbits.analysis.estimators import Floor, RoundsToTarget
+    from fewbits.analysis.of_metric import Floor
+    from fewbits.analysis.targets import RoundsToTarget
 
     return Floor(metric=metric) if target is None else RoundsToTarget(metric=metric, target=target)
 

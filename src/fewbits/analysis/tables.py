@@ -96,10 +96,10 @@ def to_target(runs, metrics, target: float, metric: str = "grad_sq", by: list | 
     """
     import pandas as pd
 
-    from fewbits.analysis.estimators import BitsToTarget
     from fewbits.analysis.intervals import summarise
     from fewbits.analysis.per_run import tuned
     from fewbits.analysis.selection import curves_of, describe, varying
+    from fewbits.analysis.targets import BitsToTarget
 
     parts = ("values", "indices", "metadata")
     needed = ["round", metric, "bits_up", *(f"bits_up_{part}" for part in parts)]
@@ -334,7 +334,7 @@ def _arrival(curve, measure, parts) -> dict:
     """Messages and bits of one run at the moment its real bits reach the target."""
     import numpy as np
 
-    from fewbits.analysis.estimators import bits
+    from fewbits.analysis.of_metric import bits
 
     real = bits(curve, "real")
     at = measure.value(curve, None)
