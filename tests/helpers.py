@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from fewbits import registry
 from fewbits.federation import assemble, engine
 from fewbits.files import read_json
-from fewbits.train import Places, train
+from fewbits.train import Desk, Places, train
 
 
 def vary(spec: dict, **changes) -> dict:
@@ -24,10 +27,44 @@ def vary(spec: dict, **changes) -> dict:
     return out
 
 
+def digits_run(**changes) -> dict:
+    """One gradient a round of an MLP on skewed digits, with these changes (as of `vary`)."""
+    plain = {
+        "study": "digits",
+        "dataset": {"name": "digits"},
+        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64"},
+        "partition": {"name": "dirichlet", "clients": 8, "alpha": 0.3, "minimum": 5},
+        "algorithm": {"name": "fedavg"},
+        "compressor": None,
+        "step": {"value": 1.0},
+        "seed": 0,
+        "rounds": 4,
+        "record_every": 1,
+        "stop": {},
+    }  # fmt: skip
+    return vary(plain, **changes)
+
+
 def run(folder: Path, **specs: dict) -> dict[str, pd.DataFrame]:
     """Train specs in `folder`; the metrics table of each."""
     train(specs, Places(folder), say=lambda line: None)
     return {name: metrics(folder, name, spec) for name, spec in specs.items()}
+
+
+@contextmanager
+def interrupted(round: int) -> Iterator[None]:
+    """Training in here is broken off as by Ctrl-C, once that round has been recorded; that it was is asserted."""
+    recorded = Desk.recorded
+
+    def interrupt(desk, batch):
+        recorded(desk, batch)
+        if batch.round == round:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Desk, "recorded", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def metrics(folder: Path, name: str, spec: dict) -> pd.DataFrame:

@@ -7,13 +7,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import result_bytes, run, small_problem, vary
+from helpers import digits_run, interrupted, result_bytes, run, small_problem, vary
 
 from fewbits import registry, rng, train
 from fewbits.compressors.identity import Identity
 from fewbits.federation import engine, sampling
 from fewbits.federation.assemble import lane_keys
-from fewbits.federation.local.sgd import WORK
+from fewbits.federation.sampling import WORK
 from fewbits.models.nets.layers import BatchNormOfRows
 
 LOCAL = {"name": "sgd", "step": 0.05, "epochs": 2, "batch": 64, "momentum": 0.9}
@@ -23,21 +23,12 @@ HALF = {"name": "uniform", "fraction": 0.5}
 @pytest.fixture
 def digits():
     """A run of FedAvg on digits with a network that normalises by batch, to be varied."""
-    return {
-        "study": "digits",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "digits_cnn", "parameters": {"norm": "batch"}, "train_metrics": False,
-                  "precision": "float64"},
-        "partition": {"name": "dirichlet", "clients": 4, "alpha": 1.0, "minimum": 30},
-        "algorithm": {"name": "fedavg"},
-        "compressor": None,
-        "local": LOCAL,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 2,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(
+        model={"net": "digits_cnn", "parameters": {"norm": "batch"}, "train_metrics": False},
+        partition={"clients": 4, "alpha": 1.0, "minimum": 30},
+        local=LOCAL,
+        rounds=2,
+    )
 
 
 def plain(f, net, streams, who):
@@ -170,17 +161,8 @@ def test_same_bytes_in_company_and_after_a_stop(digits, tmp_path, monkeypatch, c
     run(tmp_path / "alone", a=chosen)
     alone, company = result_bytes(tmp_path / "alone"), result_bytes(tmp_path / "together")
     assert all(company[path] == content for path, content in alone.items())
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(1):
         run(tmp_path / "stopped", **lanes)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "stopped", **lanes)
     assert result_bytes(tmp_path / "stopped") == company
 

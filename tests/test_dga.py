@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import run, vary
+from helpers import digits_run, run, vary
 
 from fewbits import registry, rng
 from fewbits.algorithms.dga import replicas
 from fewbits.federation import assemble, engine, sampling
 from fewbits.federation.local.base import Jump
-from fewbits.federation.local.sgd import WORK
+from fewbits.federation.sampling import WORK
 from fewbits.models.objectives.stack import StackObjective
 
 CLIENTS = 5
@@ -22,20 +22,13 @@ MOMENTUM = {"name": "momentum", "beta": 0.9}
 @pytest.fixture
 def digits():
     """A run of DGA on digits, to be varied."""
-    return {
-        "study": "dga",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64"},
-        "partition": {"name": "dirichlet", "clients": CLIENTS, "alpha": 0.3, "minimum": 5},
-        "algorithm": {"name": "dga", "delay": 0, "correction": "work"},
-        "compressor": None,
-        "local": {"name": "sgd", "step": 0.1, "steps": 1, "batch": 10},
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 5,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(
+        study="dga",
+        partition={"clients": CLIENTS},
+        algorithm={"name": "dga", "delay": 0, "correction": "work"},
+        local={"name": "sgd", "step": 0.1, "steps": 1, "batch": 10},
+        rounds=5,
+    )
 
 
 def assembled(spec):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import run, vary
+from helpers import digits_run, run, vary
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits import registry, rng
 from fewbits.federation import sampling
-from fewbits.federation.local.sgd import WORK
+from fewbits.federation.sampling import WORK
 from fewbits.files import read_json
 from fewbits.models.objectives import base
 from fewbits.models.objectives.autograd import AutogradObjective
@@ -31,20 +31,11 @@ COHORT = torch.tensor([[1, 4, 7], [0, 2, 9]])
 @pytest.fixture
 def digits():
     """A run of FedAvg on digits, to be varied."""
-    return {
-        "study": "digits",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [16]}, "weight_decay": 0.0,
-                  "train_metrics": True, "precision": "float64"},
-        "partition": {"name": "dirichlet", "clients": 10, "alpha": 0.3, "minimum": 1},
-        "algorithm": {"name": "fedavg"},
-        "compressor": None,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 6,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(
+        model={"parameters": {"hidden": [16]}, "train_metrics": True},
+        partition={"clients": 10, "minimum": 1},
+        rounds=6,
+    )
 
 
 def problem(model, form=None):

@@ -19,7 +19,7 @@ from fewbits.federation.fairness import of_clients
 from fewbits.federation.local.base import Local, Work
 from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import COUNTERS, Network
-from fewbits.federation.objective import Objective, square
+from fewbits.federation.objective import Objective, square, square_of_clients
 from fewbits.federation.sampling import everyone, round_keys
 from fewbits.federation.selection.base import Selection
 from fewbits.federation.server.base import Server
@@ -258,7 +258,7 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
         "step_sq": square(x - (x if before is None else before)),
     }
     if "g_i" in batch.state and "grad_sq" in metrics:  # EF21's G: mean_i |g_i - grad f_i|^2
-        errors = _square_of_clients(setting.objective.gradients(x) - batch.state["g_i"])
+        errors = square_of_clients(setting.objective.gradients(x) - batch.state["g_i"])
         metrics["distortion"] = errors.mean(dim=-1)
     if setting.objective.own_tests is not None:
         found = setting.objective.own_tests(batch.state[setting.algorithm.personal])
@@ -280,14 +280,9 @@ def _of_models(models: dict[str, torch.Tensor], measure) -> dict[str, torch.Tens
         held = given.contiguous()  # of any other layout, sums would depend on the number of lanes
         mean, away = held.mean(dim=1), (held - held[:, :1]).double()  # equal models are 0 apart
         found |= {f"{name}_{column}": value for column, value in measure(mean).items()}
-        spread = _square_of_clients(away - away.mean(dim=1, keepdim=True))
+        spread = square_of_clients(away - away.mean(dim=1, keepdim=True))
         found[f"{name}_apart"] = spread.mean(dim=1).sqrt()
     return found
-
-
-def _square_of_clients(x: torch.Tensor) -> torch.Tensor:
-    """|x_i|^2 of every client's tensor: (lanes, clients)."""
-    return (x * x).flatten(2).sum(dim=-1)
 
 
 def _retire(batch: Batch, schedule: Schedule, observer: Observer) -> None:

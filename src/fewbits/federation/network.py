@@ -10,6 +10,7 @@ from fewbits import rng
 from fewbits.compressors.base import Compressed, Compressor
 from fewbits.compressors.identity import Identity
 from fewbits.compressors.message import Bits
+from fewbits.federation.objective import square_of_clients
 from fewbits.federation.sampling import round_keys, round_seeds, seeded
 from fewbits.federation.sending.base import Sending
 from fewbits.lazy import torch
@@ -90,7 +91,7 @@ class Network:
             partial(self.sending.put, round=self._round, shape=self.shape), who
         )
         if self._watch:
-            wanted, left = _square(x), _square(x - message.value)
+            wanted, left = square_of_clients(x), square_of_clients(x - message.value)
             self._errors = torch.where(wanted > 0, left / wanted, 0.0)
         return message
 
@@ -192,11 +193,6 @@ class Network:
         self.counters[:, 3] += self._share * message.bits.total
         self.sent_down = self.sent_down + message.bits.total
         return message.value
-
-
-def _square(x: torch.Tensor) -> torch.Tensor:
-    """|x_i|^2 of every client's tensor: (lanes, cohort)."""
-    return (x * x).flatten(2).sum(dim=-1)
 
 
 def choose(first_where: torch.Tensor, first: Compressed, second: Compressed) -> Compressed:

@@ -91,3 +91,8 @@ class Objective(Protocol):
 def square(x: torch.Tensor) -> torch.Tensor:
     """|x|^2 of every lane."""
     return (x * x).flatten(1).sum(dim=1)
+
+
+def square_of_clients(x: torch.Tensor) -> torch.Tensor:
+    """|x_i|^2 of every client's tensor: (lanes, clients)."""
+    return (x * x).flatten(2).sum(dim=-1)

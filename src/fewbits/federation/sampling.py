@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,9 @@ from fewbits.lazy import torch
 
 BATCH = rng.stream("batch")
 ROUND = rng.stream("round")
+WORK = rng.stream("local work")
 SEED = rng.stream("seed of a client's round")
+STEP = 32  # rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def batches(keys: np.ndarray, cohort: torch.Tensor, sizes: np.ndarray, batch: in
     """
     who = cohort.numpy()
     streams = rng.fold(rng.fold(keys, BATCH)[:, None], who)
-    width = min(batch, int(sizes[who].max(initial=1)))
+    width = min(batch, int(sizes.max(initial=1)))  # whoever takes part
     positions = np.zeros((*who.shape, width), np.int64)
     weights = np.zeros((*who.shape, width))
     for lane, i in np.ndindex(who.shape):
@@ -68,7 +71,7 @@ def schedule(key, size: int, batch: int | None, epochs: int | None, steps: int |
     """The rows of a client's local steps: positions, weights (steps, B); an epoch is a permutation cut into batches.
 
     `epochs` passes over all rows, or `steps` steps, which begin new passes as needed. The last batch of a pass holds what is
-    left. batch None: all rows.
+    left. batch None: all rows. B is `filled`, places that are not used have weight 0 and position 0.
     """
     width = min(batch or size, size)
     each = -(-size // width)
@@ -79,7 +82,29 @@ def schedule(key, size: int, batch: int | None, epochs: int | None, steps: int |
     positions[:, :size] = passes
     weights.reshape(len(passes), -1)[:, :size] = 1
     weights /= weights.sum(axis=-1, keepdims=True)
-    return positions.reshape(-1, width)[:total], weights.reshape(-1, width)[:total]
+    more = (0, 0), (0, filled(width, batch) - width)
+    return tuple(np.pad(a.reshape(-1, width)[:total], more) for a in (positions, weights))
+
+
+def filled(rows: int, batch: int | None = None) -> int:
+    """How many rows a batch of so many is filled up to, `batch` at most: few numbers, so that clients can be computed together,
+    which do not depend on who is there."""
+    wanted = 1 << (rows - 1).bit_length() if rows <= STEP else -(-rows // STEP) * STEP
+    return min(batch or wanted, wanted)
+
+
+def groups(plans: list[tuple], most: int) -> Iterator[np.ndarray]:
+    """Clients that are computed together, at most so many: those whose plans (of `schedule`) are as wide, and of these the ones with
+    most steps first. Each is in one group."""
+    shapes = np.array([positions.shape for positions, _ in plans])
+    order = np.lexsort((-shapes[:, 0], -shapes[:, 1]))
+    for alike in np.split(order, np.flatnonzero(np.diff(shapes[order, 1])) + 1):
+        yield from np.split(alike, range(most, len(alike), most))
+
+
+def batch_of(plans: list[tuple], number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and weights of this step of clients of one group: (m, B)."""
+    return tuple(np.stack([plan[i][number] for plan in plans]) for i in (0, 1))
 
 
 def permutation(key, size: int) -> np.ndarray:

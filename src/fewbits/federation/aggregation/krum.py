@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from fewbits.federation.aggregation.base import Aggregation
+from fewbits.federation.objective import square_of_clients
 from fewbits.lazy import torch
 from fewbits.registry import plugin
 
@@ -31,10 +32,7 @@ class Krum(Aggregation):
         clients = x.shape[1]
         near = max(1, clients - round(self.share * clients) - 2)
         rows = x.flatten(2)
-        apart = torch.stack([_square(rows - rows[:, i : i + 1]) for i in range(clients)], dim=1)
+        each = [square_of_clients(rows - rows[:, i : i + 1]) for i in range(clients)]
+        apart = torch.stack(each, dim=1)
         score = apart.sort(dim=2).values[:, :, 1 : near + 1].sum(dim=2)  # without itself
         return x[torch.arange(len(x)), score.argmin(dim=1)]
-
-
-def _square(x: torch.Tensor) -> torch.Tensor:
-    return (x * x).sum(dim=-1)

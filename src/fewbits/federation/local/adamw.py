@@ -10,8 +10,7 @@ from pydantic import Field
 
 from fewbits import rng
 from fewbits.federation import sampling
-from fewbits.federation.local.base import Local, Work
-from fewbits.federation.local.sgd import WORK, batch_of
+from fewbits.federation.local.base import Local, Work, rows_of_a_step
 from fewbits.lazy import torch
 from fewbits.registry import plugin
 
@@ -66,7 +65,7 @@ class LocalAdamW(Local):
         return self._work(objective, start, who, keys, coupling, statistics, kept, jump)
 
     def work(self, sizes, round=1):
-        width = np.minimum(1.0 * sizes, self.batch or np.inf)
+        width = rows_of_a_step(sizes, self.batch)
         return Work(np.full(sizes.shape, float(self.steps)), self.steps * width)
 
     def travel(self, sizes, round):
@@ -78,27 +77,34 @@ class LocalAdamW(Local):
     def _work(self, objective, start, who, keys, coupling, statistics, kept, jump=None):
         """What clients end with; `kept` is brought up to date."""
         ends = start.clone(memory_format=torch.contiguous_format)
-        streams = rng.fold(rng.fold(keys, WORK)[:, None], who.numpy())
-        for lane, first in np.ndindex(len(start), -(-who.shape[1] // objective.at_once)):
-            places = np.arange(who.shape[1])[first * objective.at_once :][: objective.at_once]
-            at, cohort = (lane, places), who[lane].numpy()[places]
+        streams = rng.fold(rng.fold(keys, sampling.WORK)[:, None], who.numpy())
+        for lane, cohort in enumerate(who.numpy()):
             plans = [
                 sampling.schedule(key, int(objective.sizes[i]), self.batch, None, self.steps)
-                for key, i in zip(streams[at], cohort, strict=True)
+                for key, i in zip(streams[lane], cohort, strict=True)
             ]
-            y, own = ends[at], {name: value[at] for name, value in kept.items()}
-            moved = None if statistics is None else statistics[at]
-            for number in range(self.steps):
-                if jump is not None and number == jump.after:
-                    y = y + jump.by[at]
-                g = objective.client_gradients(y, cohort, *batch_of(plans, number), moved)
-                y = self._step(y, g if coupling is None else g + coupling(y, at), own)
-            ends[at] = y
-            for name, value in own.items():
-                kept[name][at] = value
-            if moved is not None:
-                statistics[at] = moved
+            for group in sampling.groups(plans, objective.at_once):
+                at, own = (lane, group), {name: value[lane, group] for name, value in kept.items()}
+                moved = None if statistics is None else statistics[at]
+                batches = [
+                    sampling.batch_of([plans[i] for i in group], n) for n in range(self.steps)
+                ]
+                of = objective, cohort[group], batches, at
+                ends[at] = self._end(*of, ends[at], own, coupling, moved, jump)
+                for name, value in own.items():
+                    kept[name][at] = value
+                if moved is not None:
+                    statistics[at] = moved
         return ends
+
+    def _end(self, objective, cohort, batches, at, y, own, coupling, moved, jump) -> torch.Tensor:
+        """What clients `at` that begin with y end with; `own` and `moved` are brought up to date."""
+        for number, batch in enumerate(batches):
+            if jump is not None and number == jump.after:
+                y = y + jump.by[at]
+            g = objective.client_gradients(y, cohort, *batch, moved)
+            y = self._step(y, g if coupling is None else g + coupling(y, at), own)
+        return y
 
     def _step(self, y, g, own: dict):
         """One step of clients' models y (m, *shape); `own` is brought up to date."""

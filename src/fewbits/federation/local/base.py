@@ -29,6 +29,11 @@ class Work(NamedTuple):
     rows: np.ndarray
 
 
+def rows_of_a_step(sizes: np.ndarray, batch: int | None) -> np.ndarray:
+    """Rows that each client takes a gradient of at once: (clients,) float64. batch None: all of its rows."""
+    return np.minimum(1.0 * sizes, batch or np.inf)
+
+
 class Local:
     """`updates` gives the gradient at x, or, after local work that ends in y, the difference x - y.
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from fewbits.federation import sampling
-from fewbits.federation.local.base import Local, Work
+from fewbits.federation.local.base import Local, Work, rows_of_a_step
 from fewbits.registry import plugin
 
 
@@ -34,7 +34,7 @@ class Gradient(Local):
         return found if correction is None else found + correction
 
     def work(self, sizes, round=1):
-        rows = np.minimum(1.0 * sizes, self.batch or np.inf)
+        rows = rows_of_a_step(sizes, self.batch)
         return Work(np.ones_like(rows), rows)
 
     def travel(self, sizes, round):

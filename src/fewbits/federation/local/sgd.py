@@ -7,14 +7,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from fewbits import rng
+from fewbits import aligned, rng
 from fewbits.federation import sampling
-from fewbits.federation.local.base import Local, Work
+from fewbits.federation.local.base import Local, Work, rows_of_a_step
 from fewbits.federation.local.terms.pull import Pull, made, misfit
 from fewbits.lazy import torch
 from fewbits.registry import plugin
-
-WORK = rng.stream("local work")
 
 
 @plugin
@@ -81,7 +79,7 @@ class LocalSGD(Local):
         return ends
 
     def work(self, sizes, round=1):
-        width = np.minimum(1.0 * sizes, self.batch or np.inf)
+        width = rows_of_a_step(sizes, self.batch)
         if self.steps is None:
             return Work(self.epochs * np.ceil(sizes / width), 1.0 * self.epochs * sizes)
         return Work(np.full(sizes.shape, float(self.steps)), self.steps * width)
@@ -94,14 +92,12 @@ class LocalSGD(Local):
 
     def _lane(self, objective, round, start, who, lane, key, added, statistics, kept, ends) -> None:
         """Write into `ends` what every client of one lane ends with."""
-        streams = rng.fold(rng.fold(key, WORK), who)
+        streams = rng.fold(rng.fold(key, sampling.WORK), who)
         plans = [
             sampling.schedule(stream, int(objective.sizes[i]), self.batch, self.epochs, self.steps)
             for stream, i in zip(streams, who, strict=True)
         ]
-        order = np.argsort([-len(positions) for positions, _ in plans], kind="stable")
-        for first in range(0, len(order), objective.at_once):
-            group = order[first : first + objective.at_once]
+        for group in sampling.groups(plans, objective.at_once):
             held = None if statistics is None else statistics[group]
             chosen = [plans[i] for i in group]
             before = {name: value[group] for name, value in kept.items()}
@@ -131,14 +127,14 @@ class LocalSGD(Local):
         walk = objective.walk
         if plain and walk is not None and walk.objective is objective:  # not of what wraps another
             return walk.ends(begin, who, plans, step, statistics)
-        y = begin.clone()
+        y = aligned.copy(begin)
         velocity = torch.zeros_like(y) if self.momentum else None
         counts = np.array([len(positions) for positions, _ in plans])
         for number in range(counts[0]):
             if jump is not None and number == jump.after:
                 begin, y = begin + jump.by[at], y + jump.by[at]
             active = int((counts > number).sum())
-            places, weights = batch_of(plans[:active], number)
+            places, weights = sampling.batch_of(plans[:active], number)
             going = y[:active]
             held = None if statistics is None else statistics[:active]
             slope = pull and pull.on(places, weights)
@@ -151,13 +147,3 @@ class LocalSGD(Local):
                 change = velocity[:active].mul_(self.momentum).add_(change)
             going -= step * change
         return y
-
-
-def batch_of(plans, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and weights of this step, (clients, B); narrower batches are filled up with weight 0."""
-    width = max(positions.shape[1] for positions, _ in plans)
-    places, weights = np.zeros((len(plans), width), np.int64), np.zeros((len(plans), width))
-    for i, (position, weight) in enumerate(plans):
-        places[i, : position.shape[1]] = position[number]
-        weights[i, : weight.shape[1]] = weight[number]
-    return places, weights

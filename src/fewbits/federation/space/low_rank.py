@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from fewbits import rng
+from fewbits.aligned import aligned, bmm
 from fewbits.compressors.base import size
 from fewbits.federation.space.base import Space, misfit
 from fewbits.lazy import torch
@@ -53,7 +54,7 @@ class LowRank(Space):
         rows = prod(shape[1:])
         columns = self._columns(rows)
         entries = rng.normals(keys, rows * columns) / columns**0.5
-        return Products(torch.from_numpy(entries).reshape(-1, rows, columns).to(dtype))
+        return Products(aligned(torch.from_numpy(entries).reshape(-1, rows, columns).to(dtype)))
 
     def _columns(self, rows: int) -> int:
         return self.rank if self.share is None else max(1, round(self.share * rows))
@@ -66,19 +67,19 @@ class Products:
     a: torch.Tensor
 
     def spread(self, u):
-        return torch.bmm(self._fold(u, self.a.shape[2]), self.a.transpose(1, 2)).flatten(1)
+        return bmm(self._fold(u, self.a.shape[2]), self.a.transpose(1, 2)).flatten(1)
 
     def gather(self, g):
-        return torch.bmm(self._fold(g, self.a.shape[1]), self.a).flatten(1)
+        return bmm(self._fold(g, self.a.shape[1]), self.a).flatten(1)
 
     def solve(self, v):
-        a = self.a.double()
-        products = torch.bmm(self._fold(v, a.shape[1]).double(), a)
-        gram = torch.bmm(a.transpose(1, 2), a)
+        a = aligned(self.a.double())
+        products = bmm(aligned(self._fold(v, a.shape[1]).double()), a)
+        gram = bmm(a.transpose(1, 2), a)
         return torch.linalg.solve(gram, products, left=False).flatten(1).to(v.dtype)
 
     def of(self, rows):
-        return Products(self.a[rows])
+        return Products(aligned(self.a[rows]))
 
     def _fold(self, x, last: int):
-        return x.reshape(len(x), -1, last)
+        return aligned(x.reshape(len(x), -1, last))

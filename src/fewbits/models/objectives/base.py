@@ -1,6 +1,8 @@
 """f_i of a network on client i's rows, its parameters being one flat vector.
 
-Lanes are worked on one after the other, each from memory of its own, so that a lane's numbers do not depend on the others.
+Lanes are worked on one after the other, each from memory of its own, so that a lane's numbers do not depend on the others. Nor do a
+client's on who is computed beside it: products over several clients are batched (never one product over all their rows), and
+what they are made of is `aligned`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 
 from fewbits import rng
+from fewbits.aligned import aligned
 from fewbits.datasets.base import Arrays
 from fewbits.federation.objective import Layer, square
 from fewbits.federation.sampling import Rows, everyone, permutation
@@ -40,7 +43,7 @@ class NetworkObjective:
     """Holds the data and the layout of the flat vector. A subclass computes:
 
     together(x, batch, statistics)       every client's loss and gradient at one model: (m,), (m, D)
-    apart(y, rows, weights, statistics)  each client's gradient at its own model: y (m, D), rows and weights (m, B)
+    apart(y, rows, weights, statistics)  each client's gradient at its own model: y (m, D) `aligned`, rows and weights (m, B)
     logits(x, rows, statistics)          of the network at x (D,)
     represent(x, rows, statistics)       what goes into its last linear layer at x (D,): (rows, C)
 
@@ -111,7 +114,7 @@ class NetworkObjective:
         """
         rows = np.stack([self.parts[i][place] for i, place in zip(who, positions, strict=True)])
         weights = torch.from_numpy(weights).to(self.dtype)
-        found = self.apart(y, rows, weights, statistics, slope)
+        found = self.apart(aligned(y), rows, weights, statistics, slope)
         return found + self.model.weight_decay * y if self.model.weight_decay else found
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from fewbits.aligned import aligned, bmm, empty
 from fewbits.models import nets
 from fewbits.models.objectives.base import CHUNK, Batch, NetworkObjective
 from fewbits.models.objectives.walk import before
@@ -43,33 +44,42 @@ class StackObjective(NetworkObjective):
     def together(self, x, batch: Batch, statistics=None):
         weights = torch.from_numpy(batch.weights).to(self.dtype)
         layers = self._pairs(x)
-        values, delta, losses = self._forward(layers, self.flat(batch.rows), batch.rows, weights)
-        clients = list(pairwise(batch.bounds.tolist()))
-        gradients = x.new_empty(len(clients), len(x))
+        clients = [slice(first, last) for first, last in pairwise(batch.bounds.tolist())]
+
+        def each(a, w):
+            """a @ w, a client's rows at a time."""
+            out = empty((len(a), w.shape[1]), a.dtype)
+            for own in clients:
+                torch.mm(a[own], w, out=out[own])
+            return out
+
+        a = aligned(self.flat(batch.rows))
+        values, delta, losses = self._forward(layers, a, batch.rows, weights, each)
+        gradients = empty((len(clients), len(x)), x.dtype)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
-            for i, (first, last) in enumerate(clients):
-                own, out = delta[first:last], gradients[i]
-                torch.mm(own.T, values[number][first:last], out=out[place].view(own.shape[1], -1))
+            for own, out in zip(clients, gradients, strict=True):
+                to = out[place].view(delta.shape[1], -1)
+                torch.mm(delta[own].T, values[number][own], out=to)
                 if bias:
-                    torch.sum(own, dim=0, out=out[bias])
+                    torch.sum(delta[own], dim=0, out=out[bias])
             if number:
-                delta = self._through(delta @ layers[number][0], values[number])
+                delta = self._through(each(delta, layers[number][0]), values[number])
         losses *= weights
-        return torch.stack([losses[a:b].sum() for a, b in clients]), gradients
+        return torch.stack([losses[own].sum() for own in clients]), gradients
 
     def apart(self, y, rows, weights, statistics=None, slope=None):
         layers = self._pairs(y)
-        values, delta, _ = self._forward(layers, self.flat(rows), rows, weights)
-        gradients = y.new_empty(y.shape)
+        values, delta, _ = self._forward(layers, aligned(self.flat(rows)), rows, weights, bmm)
+        gradients = empty(tuple(y.shape), y.dtype)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
-            product = torch.bmm(delta.transpose(1, 2), values[number])
-            gradients[:, place] = product.flatten(1)
+            to = gradients[:, place].view(len(y), delta.shape[2], -1)
+            to.copy_(bmm(delta.transpose(1, 2), values[number]))
             if bias:
                 gradients[:, bias] = delta.sum(dim=1)
             if number:
-                delta = torch.bmm(delta, layers[number][0])
+                delta = bmm(delta, layers[number][0])
                 if slope is not None and number == len(layers) - 1:
                     delta += slope(slice(None), values[number])
                 delta = self._through(delta, values[number])
@@ -100,11 +110,11 @@ class StackObjective(NetworkObjective):
         biases = [b.unsqueeze(-2) if x.dim() > 1 else b for b in views[1::2]]
         return list(zip(views[::2], biases, strict=True))
 
-    def _values(self, layers, a):
+    def _values(self, layers, a, product=torch.matmul):
         """a_0, ..., a_{L-1} and the logits."""
         values = [a]
         for number, (w, b) in enumerate(layers):
-            z = torch.matmul(a, w.transpose(-1, -2))
+            z = product(a, w.transpose(-1, -2))
             if b is not None:
                 z += b
             last = number == len(layers) - 1
@@ -112,11 +122,11 @@ class StackObjective(NetworkObjective):
             values.append(a)
         return values
 
-    def _forward(self, layers, a, rows, weights):
+    def _forward(self, layers, a, rows, weights, product):
         """Values, the derivative of the weighted loss by the logits, and each row's loss."""
-        *values, logits = self._values(layers, a)
+        *values, logits = self._values(layers, a, product)
         wanted = self.targets(rows).unsqueeze(-1)
-        log = logits - logits.logsumexp(dim=-1, keepdim=True)
+        log = logits.sub_(logits.logsumexp(dim=-1, keepdim=True))
         losses = -log.gather(-1, wanted).squeeze(-1)
         delta = log.exp_().scatter_add_(-1, wanted, torch.full_like(wanted, -1, dtype=log.dtype))
         return values, delta.mul_(weights.unsqueeze(-1)), losses

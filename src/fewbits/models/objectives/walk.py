@@ -7,10 +7,15 @@ gradient is never written down. What comes before the tail goes by automatic dif
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
+
+from fewbits.aligned import aligned, bmm, copy, empty
 
 AHEAD = 80  # rows of steps to come that are multiplied by the first layer together
 
@@ -34,7 +39,8 @@ class Walk:
         """Where y_i <- y_i - step grad f_i(y_i; batch) for every batch of its plan ends: y (m, D), changed in place.
 
         who (m,): clients, those with most steps first, one at a time where not the whole network is dense. plans: of
-        each, positions and weights (steps, B) as of `sampling.schedule`. statistics (m, S): moved in place.
+        each, positions and weights (steps, B) as of `sampling.schedule`, B the same for all. statistics (m, S): moved in
+        place.
         """
         f = self.objective
         views = f.views(y)
@@ -44,30 +50,31 @@ class Walk:
         rows, weights = self._rows(who, plans)
         scale = torch.from_numpy(step * weights).to(f.dtype).unsqueeze(-1)
         many = 1 if moved or keep != 1 else max(1, AHEAD // rows.shape[2])
-        for first in range(0, rows.shape[1], many):
-            used = weights[:, first] > 0  # clients that are done have no weight
-            going, steps = int(used.any(axis=1).sum()), slice(first, first + many)
-            own, layers = rows[:going, steps], [_first(going, layer) for layer in tail]
+        for going, steps in _blocks([len(positions) for positions, _ in plans], many):
+            own, layers = rows[going, steps], [_of(going, layer) for layer in tail]
             if not moved:
-                self._steps(layers, f.flat(own).flatten(1, 2), own, scale[:going, steps], keep)
+                a = aligned(f.flat(own).flatten(1, 2))
+                self._steps(layers, a, own, scale[going, steps], keep)
                 continue
-            own = own[:, :, used[0]]  # rows that only fill up would count in batch normalisation
+            used = (
+                weights[0, steps.start] > 0
+            )  # what only fills up would count in batch normalisation
+            own, part = own[:, :, used], scale[:, steps, : used.sum()]
             made = functional_call(self.front, named, (f.inputs(own[0, 0]),))
-            part = scale[:, steps, : own.shape[2]]
-            back = self._steps(layers, made.detach()[None], own, part, keep, through=True)[0]
-            for value, change in zip(moved, torch.autograd.grad(made, moved, back), strict=True):
+            back = self._steps(layers, aligned(made.detach()[None]), own, part, keep, through=True)
+            changes = torch.autograd.grad(made, moved, back[0])
+            for value, change in zip(moved, changes, strict=True):
                 value.detach().mul_(keep).sub_(change)
         self._write(views, moved, tail)
         return y
 
     def _rows(self, who, plans) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the data and their weights, (m, steps, B); what only fills up has weight 0."""
-        shape = len(who), len(plans[0][0]), max(positions.shape[1] for positions, _ in plans)
+        """Rows of the data and their weights, (m, steps, B)."""
+        shape = len(who), *plans[0][0].shape
         rows, weights = np.zeros(shape, np.int64), np.zeros(shape)
         for i, (positions, own) in enumerate(plans):
-            steps, width = positions.shape
-            rows[i, :steps, :width] = self.objective.parts[who[i]][positions]
-            weights[i, :steps, :width] = own
+            rows[i, : len(positions)] = self.objective.parts[who[i]][positions]
+            weights[i, : len(positions)] = own
         return rows, weights
 
     def _front(self, views, statistics):
@@ -83,7 +90,7 @@ class Walk:
     def _layers(self, views):
         """(W, b) of the tail's layers, (m, out, in) and (m, 1, out), b None without biases. Copies, since products of
         pieces of y are slower."""
-        own = [view.contiguous() for view in views[self.before :]]
+        own = [copy(view) for view in views[self.before :]]
         if not self.biased:
             return [(w, None) for w in own]
         return [(w, b.unsqueeze(1)) for w, b in zip(own[::2], own[1::2], strict=True)]
@@ -104,18 +111,18 @@ class Walk:
         first, *rest = tail
         count, width = scale.shape[1:3]
         wanted = self.hot[self.objective.targets(rows)]
-        ahead = torch.bmm(a, first[0].transpose(1, 2))
-        products = torch.bmm(a, a.transpose(1, 2)) if count > 1 else None
-        deltas = torch.empty_like(ahead)
+        ahead = bmm(a, first[0].transpose(1, 2))
+        products = bmm(a, a.transpose(1, 2)) if count > 1 else None
+        deltas = empty(ahead.shape, ahead.dtype)
         for t in range(count):
             past, now = slice(t * width), slice(t * width, (t + 1) * width)
             z = ahead[:, now]
             if t:
-                z = torch.baddbmm(z, products[:, now, past], deltas[:, past], alpha=-1)
+                z = z.baddbmm_(products[:, now, past], deltas[:, past], alpha=-1)
             z = z if first[1] is None else z.add_(first[1])
             deltas[:, now] = self._above(rest, z, wanted[:, t], scale[:, t], keep)
             _move_bias(first, deltas[:, now], keep)
-        back = torch.bmm(deltas, first[0]) if through else None
+        back = bmm(deltas, first[0]) if through else None
         _move(first, deltas, a, keep)
         return back
 
@@ -124,11 +131,11 @@ class Walk:
         values = []
         for (w, b), tanh in zip(layers, self.tanh, strict=True):
             values.append(z.tanh_() if tanh else z.relu_())
-            z = torch.bmm(values[-1], w.transpose(1, 2))
+            z = bmm(values[-1], w.transpose(1, 2))
             z = z if b is None else z.add_(b)
-        delta = torch.softmax(z, dim=-1).sub_(wanted).mul_(scale)
+        delta = copy(torch.softmax(z, dim=-1)).sub_(wanted).mul_(scale)
         for layer, a, tanh in zip(layers[::-1], values[::-1], self.tanh[::-1], strict=True):
-            back = torch.bmm(delta, layer[0])
+            back = bmm(delta, layer[0])
             _move(layer, delta, a, keep)
             _move_bias(layer, delta, keep)
             delta = before(back, a, tanh)
@@ -151,7 +158,9 @@ def before(delta: torch.Tensor, a: torch.Tensor, tanh: bool) -> torch.Tensor:
     """The loss's derivative by what went into the activation (else ReLU) that gave `a`, from that by `a`; may change delta."""
     if tanh:
         return delta.mul_(1 - a * a)
-    return torch.ops.aten.threshold_backward(delta, a, 0)  # several times faster than a product
+    return torch.ops.aten.threshold_backward(
+        delta, a, 0, grad_input=delta
+    )  # several times faster than a product
 
 
 def _tail(features: nn.Sequential) -> int:
@@ -166,7 +175,21 @@ def _tail(features: nn.Sequential) -> int:
     return count
 
 
-def _first(count: int, layer):
-    """The layer (W, b) of the first clients."""
+def _blocks(counts: list[int], many: int) -> Iterator[tuple[slice, slice]]:
+    """Which clients make which steps together: at most `many` at a time, and only such as have equally many before them.
+
+    counts: steps of each client, most first. Which steps are made together depends on a client's own count alone.
+    """
+    for first in range(0, counts[0], many):
+        left = [min(many, count - first) for count in counts if count > first]
+        begin = 0
+        for span, alike in groupby(left):
+            end = begin + len(list(alike))
+            yield slice(begin, end), slice(first, first + span)
+            begin = end
+
+
+def _of(who: slice, layer):
+    """The layer (W, b) of some clients."""
     w, b = layer
-    return w[:count], None if b is None else b[:count]
+    return w[who], None if b is None else b[who]

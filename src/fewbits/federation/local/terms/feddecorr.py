@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from fewbits.aligned import aligned, bmm
 from fewbits.federation.local.terms.base import Term
 from fewbits.registry import plugin
 
@@ -44,7 +45,7 @@ class FedDecorr(Term):
         free = (rows - 1).clamp(min=1)
         centred = (seen.z - (seen.z * used).sum(dim=1, keepdim=True) / rows) * used
         deviation = (EPS + (centred * centred).sum(dim=1, keepdim=True) / free).sqrt()
-        z = centred / deviation
+        z = aligned(centred / deviation)
         value, slope = self._of_standardised(z, rows, free)
         slope = (slope - z * (slope * z).sum(dim=1, keepdim=True) / free) / deviation
         slope = (slope - slope.sum(dim=1, keepdim=True) / rows) * used
@@ -55,7 +56,8 @@ class FedDecorr(Term):
         """L and its derivative by Z, of every client: (m, 1, 1), (m, B, C)."""
         features = z.shape[-1]
         turned = z.transpose(1, 2)
-        product = (z @ turned) @ z if z.shape[1] <= features else z @ (turned @ z)
+        wide = z.shape[1] <= features
+        product = bmm(bmm(z, turned), z) if wide else bmm(z, bmm(turned, z))
         total = (z * product).sum(dim=(1, 2), keepdim=True)  # |ZZ'|_F^2
         if self.loss_scale == "paper":
             scale = 1 / (free * features) ** 2

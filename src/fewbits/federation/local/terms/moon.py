@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from fewbits.aligned import aligned
 from fewbits.federation.local.terms.base import Term
 from fewbits.lazy import torch
 from fewbits.registry import plugin
@@ -33,7 +34,7 @@ class Moon(Term):
     def value_and_slope(self, seen):
         near, near_slope = _cosine(seen.z, seen.anchor("received"))
         far, far_slope = _cosine(seen.z, seen.anchor("previous"))
-        apart = (far - near) / self.temperature  # the loss of a row is log(1 + e^apart)
+        apart = aligned((far - near) / self.temperature)  # the loss of a row is log(1 + e^apart)
         value = (torch.nn.functional.softplus(apart) * seen.weights).sum(dim=1)
         weight = (torch.sigmoid(apart) * seen.weights / self.temperature).unsqueeze(-1)
         return self.mu * value, self.mu * weight * (far_slope - near_slope)

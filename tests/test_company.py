@@ -1,0 +1,103 @@
+"""A client's numbers do not depend on who is computed beside it, bit for bit: processes that hold some clients each give the
+simulator's results."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewbits import registry, rng
+from fewbits.aligned import BYTES, aligned, bmm
+from fewbits.federation.space.base import Frames
+from fewbits.federation.space.work import Within
+
+SIZES = (13, 38, 38, 5, 1, 20, 7, 38)
+LOCAL = [
+    {"name": "gradient"},
+    {"name": "gradient", "batch": 7},
+    {"name": "sgd", "steps": 5},
+    {"name": "sgd", "steps": 5, "batch": 1},
+    {"name": "sgd", "epochs": 2, "batch": 3},
+    {"name": "sgd", "epochs": 2, "batch": 10},
+    {"name": "sgd", "steps": 5, "batch": 3, "momentum": 0.5},
+    {"name": "sgd", "epochs": 1, "proximal": 0.1},
+    {"name": "sgd", "epochs": 2, "batch": 9,
+     "terms": {"feddecorr": {"coefficient": 0.1, "loss_scale": "code"}, "moon": {}}},
+    {"name": "adamw", "steps": 3, "batch": 9},
+]  # fmt: skip
+
+
+@functools.cache
+def problem(dataset: str, hidden: tuple[int, ...], tanh: bool, bias: bool, clients=SIZES):
+    """Features, hidden units and classes that are no multiples of 16; clients of different sizes."""
+    source = registry.find("dataset", dataset)
+    data = registry.make("dataset", {"name": dataset}).load()
+    order = rng_of(0).permutation(len(data.y))
+    parts = np.split(order[: sum(clients)], np.cumsum(clients)[:-1])
+    parameters = {"hidden": list(hidden), "bias": bias, "activation": "tanh" if tanh else "relu"}
+    net = {"net": "mlp", "parameters": parameters} if hidden else {"net": "logistic"}
+    model = registry.make("model", {"name": "network", "precision": "float32", **net})
+    return model.objective(data, parts, source)
+
+
+def rng_of(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def solver(block: dict):
+    step = {} if block["name"] == "gradient" else {"step": 0.1}
+    return registry.make("local", {**step, **block})
+
+
+def updates(work, f, x, cohort: list[int]) -> torch.Tensor:
+    held = work.initial(x, f.clients)
+    own = {name: value[:, cohort] for name, value in held.items()}
+    keys = rng.fold(rng.stream("company"), np.arange(1))
+    return work.updates(f, x, torch.tensor([cohort]), keys, held=own)[0]
+
+
+@pytest.mark.parametrize("block", LOCAL, ids=str)
+@given(
+    dataset=st.sampled_from(["digits", "breast_cancer"]),
+    hidden=st.sampled_from([(), (17,), (30, 9), (13,), (64, 200)]),
+    tanh=st.booleans(),
+    bias=st.booleans(),
+    cohort=st.sets(st.integers(0, len(SIZES) - 1), min_size=1).map(sorted),
+)
+def test_an_update_is_the_same_in_any_company(block, dataset, hidden, tanh, bias, cohort):
+    f, work = problem(dataset, hidden, tanh, bias), solver(block)
+    x = torch.from_numpy(f.start(dataset, 0)[None])
+    alone = updates(work, f, x, cohort)
+    assert torch.equal(alone, all_updates(dataset, hidden, tanh, bias, LOCAL.index(block))[cohort])
+
+
+@functools.cache
+def all_updates(dataset, hidden, tanh, bias, number: int) -> torch.Tensor:
+    f = problem(dataset, hidden, tanh, bias)
+    x = torch.from_numpy(f.start(dataset, 0)[None])
+    return updates(solver(LOCAL[number]), f, x, list(range(f.clients)))
+
+
+@pytest.mark.parametrize("space", [{"name": "low_rank", "rank": 3}, {"name": "mask", "share": 0.3}])
+def test_in_a_space_too(space):
+    f = problem("breast_cancer", (17,), False, True)
+    x = torch.from_numpy(f.start("breast_cancer", 0)[None])
+    frames = Frames(registry.make("space", space), f.layers)
+    work = Within(solver(LOCAL[6]), frames)
+    together = updates(work, f, x, list(range(f.clients)))
+    for cohort in ([0, 3], [4], [1, 2, 5, 7]):
+        assert torch.equal(updates(work, f, x, cohort), together[cohort])
+
+
+def test_rows_that_begin_so_are_left_where_they_are():
+    x = torch.randn(3, 4, 5)
+    placed = aligned(x)
+    assert torch.equal(placed, x) and placed.stride(1) * placed.element_size() % BYTES == 0
+    assert aligned(placed).data_ptr() == placed.data_ptr() != x.data_ptr()
+    assert aligned(placed[:, 1:]).data_ptr() == placed[:, 1:].data_ptr()
+    torch.testing.assert_close(bmm(placed, placed.transpose(1, 2)), x @ x.transpose(1, 2))
