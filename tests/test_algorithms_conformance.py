@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import methods, result_bytes, run, small_problem, trajectory, vary
+from helpers import interrupted, methods, result_bytes, run, small_problem, trajectory, vary
 
 from fewbits import registry, train
 from fewbits.algorithms import catalogue
@@ -63,17 +63,8 @@ def test_stopped_and_resumed_ends_in_the_same_bytes(spec, tmp_path, monkeypatch,
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = sweep(spec, name)
     run(tmp_path / "whole", **specs)
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 25:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(25):
         run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import run, vary
+from helpers import digits_run, run, vary
 
 from fewbits import registry
 from fewbits.federation import assemble
@@ -13,20 +13,14 @@ from fewbits.federation import assemble
 
 @pytest.fixture
 def pair():
-    return {
-        "study": "pair",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64"},
-        "partition": {"name": "iid", "clients": 10},
-        "algorithm": {"name": "averaged_pair", "start": "shared", "low": 0.0, "spacing": 0.5},
-        "compressor": None,
-        "local": {"name": "sgd", "step": 0.1, "steps": 30, "batch": 10},
-        "step": {"value": 1.0},
-        "seed": 3,
-        "rounds": 2,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(
+        study="pair",
+        partition={"name": "iid", "clients": 10},
+        algorithm={"name": "averaged_pair", "start": "shared", "low": 0.0, "spacing": 0.5},
+        local={"name": "sgd", "step": 0.1, "steps": 30, "batch": 10},
+        seed=3,
+        rounds=2,
+    )
 
 
 @pytest.mark.parametrize("start", ["shared", "own"])

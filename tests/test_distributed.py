@@ -15,7 +15,7 @@ import pandas as pd
 import processes
 import pytest
 import torch
-from helpers import methods, vary
+from helpers import digits_run, methods, vary
 
 from fewbits import registry, studies
 from fewbits.compressors.base import Compressed
@@ -131,18 +131,12 @@ def test_every_algorithm_gives_the_simulators_results(spec, tmp_path):
 def batch_normalised() -> dict:
     """FedAvg on a network whose running statistics travel too."""
     net = {"net": "digits_cnn", "parameters": {"norm": "batch"}, "train_metrics": False}
-    return {
-        "study": "digits",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", **net},
-        "partition": {"name": "iid", "clients": 3},
-        "algorithm": {"name": "fedavg"},
-        "local": {"name": "sgd", "step": 0.05, "steps": 2, "batch": 32},
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 2,
-        "record_every": 1,
-    }
+    return digits_run(
+        model=net,
+        partition={"name": "iid", "clients": 3},
+        local={"name": "sgd", "step": 0.05, "steps": 2, "batch": 32},
+        rounds=2,
+    )
 
 
 @pytest.mark.long

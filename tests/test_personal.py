@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import run, summary, vary
+from helpers import digits_run, run, summary, vary
 
 from fewbits import registry
 from fewbits.algorithms.lp_proj_2 import LpProj2
@@ -19,21 +19,14 @@ WORK = {"name": "sgd", "step": 0.1, "steps": 3, "batch": 8}
 
 def digits(algorithm, **changes):
     """A run on digits with 10 clients of two classes, to be varied."""
-    plain = {
-        "study": "personal",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64",
-                  "train_metrics": False, "client_tests": True},
-        "partition": {"name": "fixed_classes", "clients": 10, "classes": 2},
-        "algorithm": algorithm,
-        "compressor": None,
-        "local": WORK,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 5,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    plain = digits_run(
+        study="personal",
+        model={"train_metrics": False, "client_tests": True},
+        partition={"name": "fixed_classes", "clients": 10, "classes": 2},
+        algorithm=algorithm,
+        local=WORK,
+        rounds=5,
+    )
     return vary(plain, **changes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import run, small_problem, summary, vary
+from helpers import digits_run, run, small_problem, summary, vary
 
 from fewbits import registry, rng
 from fewbits.algorithms.base import Round
@@ -23,21 +23,13 @@ WORK = {"name": "sgd", "step": 0.05, "epochs": 1, "batch": 20}
 @pytest.fixture
 def alike():
     """FedAvg with local work of three clients that hold as many rows; weight decay, so that no update has a zero."""
-    return {
-        "study": "qsfl",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64",
-                  "weight_decay": 0.01},
-        "partition": {"name": "iid", "clients": 3},
-        "algorithm": {"name": "fedavg"},
-        "compressor": {"name": "identity", "wire": "float64"},
-        "local": WORK,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 4,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(
+        study="qsfl",
+        model={"weight_decay": 0.01},
+        partition={"name": "iid", "clients": 3},
+        compressor={"name": "identity", "wire": "float64"},
+        local=WORK,
+    )
 
 
 def test_nothing_left_out_is_fedavg(alike, tmp_path):

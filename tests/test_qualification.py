@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import result_bytes, run, small_problem, vary
+from helpers import interrupted, result_bytes, run, small_problem, vary
 from hypothesis import given
 from hypothesis import strategies as st
 from test_algorithms_conformance import ANY_COHORT, METHODS
@@ -196,17 +196,8 @@ def test_alone_and_in_company_the_bytes_are_the_same(spec, tmp_path):
 def test_stopped_and_resumed_ends_in_the_same_bytes(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     run(tmp_path / "whole", **sweep(spec))
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 20:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(20):
         run(tmp_path / "broken", **sweep(spec))
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **sweep(spec))
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import run
+from helpers import digits_run, run
 
 from fewbits import registry
 from fewbits.federation import representations, snapshots
@@ -38,22 +38,15 @@ def test_a_run_keeps_the_spectra_of_the_global_and_of_local_models(tmp_path, nor
     net = {"net": "mlp", "parameters": {"hidden": [16, 8], "activation": "tanh"}}
     if norm == "batch":
         net = {"net": "resnet8", "parameters": {"norm": norm}}
-    spec = {
-        "study": "spectra",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "weight_decay": 0.0, "train_metrics": False, "precision": "float32", **net},
-        "partition": {"name": "iid", "clients": 1 if norm == "group" else 60},
-        "algorithm": {"name": "fedavg"},
-        "selection": {"name": "uniform", "fraction": 1.0 if norm == "group" else 0.04},
-        "compressor": None,
-        "local": {"name": "sgd", "step": 0.1, "steps": 2, "batch": 20},
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 2,
-        "record_every": 1,
-        "stop": {},
-        "snapshots": {"rounds": [2], "clients": 1, "keep": ["updates", "spectra"]},
-    }  # fmt: skip
+    spec = digits_run(
+        study="spectra",
+        model={"train_metrics": False, "precision": "float32", **net},
+        partition={"name": "iid", "clients": 1 if norm == "group" else 60},
+        selection={"name": "uniform", "fraction": 1.0 if norm == "group" else 0.04},
+        local={"name": "sgd", "step": 0.1, "steps": 2, "batch": 20},
+        rounds=2,
+        snapshots={"rounds": [2], "clients": 1, "keep": ["updates", "spectra"]},
+    )
     run(tmp_path, one=spec)
     held = snapshots.load(tmp_path / "spectra" / "one", 2)
     width, clients = (8, 1) if norm == "group" else (64, 2)

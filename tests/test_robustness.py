@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import result_bytes, run, vary
+from helpers import interrupted, result_bytes, run, vary
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -158,17 +158,8 @@ def test_attacked_runs_are_the_same_after_a_resume(tmp_path, monkeypatch, algori
     )
     specs = {f"s{seed}": vary(plain, seed=seed) for seed in (0, 1)}
     run(tmp_path / "whole", **specs)
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(3):
         run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
 

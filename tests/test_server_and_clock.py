@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from helpers import methods, run, vary
+from helpers import digits_run, methods, run, vary
 
 from fewbits import registry, rng
 from fewbits.federation import assemble
@@ -36,20 +36,7 @@ SERVERS = [
 @pytest.fixture
 def digits():
     """A run of FedAvg on digits, to be varied."""
-    return {
-        "study": "digits",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64"},
-        "partition": {"name": "dirichlet", "clients": 8, "alpha": 0.3, "minimum": 5},
-        "algorithm": {"name": "fedavg"},
-        "compressor": None,
-        "local": LOCAL,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 4,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(local=LOCAL)
 
 
 @pytest.mark.parametrize("name", sorted(set(methods()) - WITHOUT))

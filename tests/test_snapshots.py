@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import result_bytes, run, summary, vary
+from helpers import interrupted, result_bytes, run, summary, vary
 
 from fewbits import train
 from fewbits.federation import snapshots
@@ -84,18 +84,9 @@ def test_interrupted_anywhere_keeps_the_same_snapshots(network, tmp_path, monkey
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = {f"s{seed}": vary(network, seed=seed) for seed in (0, 1)}
     run(tmp_path / "whole", **specs)
-    recorded = train.Desk.recorded
     for stop_at in (15, 30):
-
-        def interrupt(desk, batch, at=stop_at):
-            recorded(desk, batch)
-            if batch.round == at:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(train.Desk, "recorded", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted(stop_at):
             run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     lost = tmp_path / "broken" / network["study"] / "s1" / "snapshots" / "20.npz"
     lost.unlink()  # behind the checkpoint's back: that lane starts again
     run(tmp_path / "broken", **specs)

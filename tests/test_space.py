@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import result_bytes, run, vary
+from helpers import digits_run, interrupted, result_bytes, run, vary
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,21 +32,7 @@ COMPRESSORS = [
 @pytest.fixture
 def digits():
     """A run of FedAvg on digits, to be varied."""
-    return {
-        "study": "digits",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [12]}, "precision": "float64"},
-        "partition": {"name": "dirichlet", "clients": 8, "alpha": 0.3, "minimum": 5},
-        "algorithm": {"name": "fedavg"},
-        "compressor": None,
-        "selection": {"name": "uniform", "fraction": 0.5},
-        "local": LOCAL,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 4,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(selection={"name": "uniform", "fraction": 0.5}, local=LOCAL)
 
 
 def frame(space, seeds=(1, 2, 3)):
@@ -223,17 +209,8 @@ def test_alone_in_company_and_resumed_give_the_same_bytes(digits, tmp_path, monk
     whole, alone = result_bytes(tmp_path / "whole"), result_bytes(tmp_path / "alone")
     assert len(alone) == 3 and all(whole[path] == content for path, content in alone.items())
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(3):
         run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import result_bytes, run
+from helpers import digits_run, interrupted, result_bytes, run
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
@@ -219,22 +219,13 @@ def test_only_the_cohort_remembers_its_new_model():
 @pytest.fixture
 def digits():
     """Half of ten clients a round."""
-    return {
-        "study": "digits",
-        "dataset": {"name": "digits"},
-        "model": {"name": "network", "net": "mlp", "parameters": {"hidden": [16]}, "weight_decay": 0.0,
-                  "train_metrics": False, "precision": "float32"},
-        "partition": {"name": "dirichlet", "clients": 10, "alpha": 0.3, "minimum": 10},
-        "algorithm": {"name": "fedavg"},
-        "compressor": None,
-        "selection": {"name": "uniform", "fraction": 0.5},
-        "local": SGD,
-        "step": {"value": 1.0},
-        "seed": 0,
-        "rounds": 6,
-        "record_every": 1,
-        "stop": {},
-    }  # fmt: skip
+    return digits_run(
+        model={"parameters": {"hidden": [16]}, "train_metrics": False, "precision": "float32"},
+        partition={"clients": 10, "minimum": 10},
+        selection={"name": "uniform", "fraction": 0.5},
+        local=SGD,
+        rounds=6,
+    )
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -247,17 +238,8 @@ def test_stopped_and_resumed_ends_in_the_same_bytes(digits, tmp_path, monkeypatc
     specs = {"one": one, "two": one | {"step": {"value": 0.5}}}
     run(tmp_path / "whole", **specs)
     run(tmp_path / "alone", one=one)
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(2):
         run(tmp_path / "broken", **specs)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     whole = result_bytes(tmp_path / "whole")
     assert result_bytes(tmp_path / "broken") == whole

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import metrics, result_bytes, run, summary, vary
+from helpers import interrupted, metrics, result_bytes, run, summary, vary
 
 from fewbits import fingerprint, train
 from fewbits.algorithms.ef21 import EF21
@@ -47,19 +47,9 @@ def test_interrupted_anywhere_ends_in_the_same_bytes(spec, tmp_path, monkeypatch
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
     specs = sweep(vary(spec, record_every=10))
     run(tmp_path / "whole", **specs)
-    recorded = train.Desk.recorded
-
     for stop_at in (30, 40, 120, 250):
-
-        def interrupt(desk, batch, at=stop_at):
-            recorded(desk, batch)
-            if batch.round == at:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(train.Desk, "recorded", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted(stop_at):
             run(tmp_path / "broken", **specs)
-        monkeypatch.setattr(train.Desk, "recorded", recorded)
     run(tmp_path / "broken", **specs)
     assert result_bytes(tmp_path / "broken") == result_bytes(tmp_path / "whole")
     rounds = [json.loads(line) for line in journal_lines(tmp_path / "broken", "x1-s0")]
@@ -134,17 +124,8 @@ def test_another_spec_in_the_same_folder_does_not_take_the_old_checkpoint(
 ):
     """A run by hand is named after its folder, whatever its spec."""
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1.0)
-    recorded = train.Desk.recorded
-
-    def interrupt(desk, batch):
-        recorded(desk, batch)
-        if batch.round == 20:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train.Desk, "recorded", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(20):
         train.train_one(spec, tmp_path / "first" / "out", say=lambda line: None)
-    monkeypatch.setattr(train.Desk, "recorded", recorded)
     other = vary(spec, compressor={"k": 4}, seed=7)
     for folder in ("first", "second"):
         train.train_one(other, tmp_path / folder / "out", say=lambda line: None)
