@@ -28,7 +28,6 @@ localrules:
     pictures,
     collect,
     judge,
-    draw,
     provenance,
     report,
     record,
@@ -39,6 +38,6 @@ rule all:
     input:
         REPORT,
         f"results/{SCALE}/plan/runs.csv",
-        PICTURES,
+        f"results/{SCALE}/pictures.json",
         receipts(),  # as targets, since Snakemake does not miss an intermediate file that is gone
         "results/tracking/recorded.json",

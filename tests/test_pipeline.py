@@ -195,18 +195,17 @@ def test_same_report_bytes_when_typeset_again(copy):
     assert (copy / "reports/report.pdf").read_bytes() == before
 
 
-def test_one_figure_s_options_redraw_that_figure(copy):
+def test_one_figure_s_options_redraw_that_study(copy):
     edit(copy, lambda study: study["figures"][0]["options"].update(y_min=1e-9))
     planned = jobs(snakemake(copy, "-n"))
-    assert set(planned) == {"plan", "draw", "report", "provenance", "all", "total"}, planned
-    assert planned["draw"] == 1
+    assert set(planned) == {"plan", "draw_ef21", "report", "provenance", "all", "total"}, planned
 
 
 def test_plot_style_redraws_and_retrains_nothing(copy):
     path = copy / "src/fewbits/analysis/style.py"
     path.write_text(path.read_text() + "\nNEW = True\n")
     planned = jobs(snakemake(copy, "-n"))
-    assert planned["draw"] == 4 and planned["report"] == 1
+    assert planned["draw_ef21"] == 1 and planned["report"] == 1
     assert not {"train", "collect", "partition"} & set(planned)
 
 

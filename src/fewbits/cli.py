@@ -155,44 +155,79 @@ def plan(config: Path, scale: str | None, results: Path) -> None:
 
 
 @main.command()
-@click.option("--dataset", required=True, help='As JSON: {"name": "digits"}.')
-@click.option(
-    "--partition",
-    required=True,
-    help='As JSON: {"name": "dirichlet", "clients": 20, "alpha": 0.1}.',
-)
+@click.option("--dataset", help='As JSON: {"name": "digits"}.')
+@click.option("--partition", help='As JSON: {"name": "dirichlet", "clients": 20, "alpha": 0.1}.')
 @click.option("--seed", default=0, show_default=True, help="Seed, where the partition is random.")
-@path_option("--out", None, "Folder for indices.npz and summary.json.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for indices.npz and summary.json."
+)
+@click.option("--study", help="Instead: all that this study needs, in RESULTS/partitions/.")
+@click.option("--receipt", type=click.Path(path_type=Path), help="Write their digests here.")
 @CONFIG_OPTION
+@SCALE_OPTION
+@RESULTS_OPTION
 @DATA_OPTION
-def partition(dataset: str, partition: str, seed: int, out: Path, config: Path, data_root) -> None:
-    """Divide a data set's rows between clients."""
+def partition(
+    dataset, partition, seed: int, out, study, receipt, config, scale, results, data_root
+):
+    """Divide a data set's rows between clients.
+
+    \b
+    fewbits partition --dataset '{"name": "digits"}' --partition '{"name": "iid", "clients": 5}' --out /tmp/iid
+    fewbits partition --study ef21
+    """
+    root = where_data(data_root, config)
+    by_hand = [dataset, partition, out]
+    if study is None and all(by_hand):
+        divide_one(dataset, partition, seed, out, root)
+    elif study is not None and not any(by_hand):
+        divide_of_study(study, config, scale, results, receipt, root)
+    else:
+        raise click.UsageError("give --dataset, --partition and --out, or --study")
+
+
+def divide_one(dataset: str, partition: str, seed: int, out: Path, root: Path | None) -> None:
     from fewbits.partition import base
 
     source = from_json("dataset", dataset)
     facts = {"rows": source.rows, "groups": source.groups, "sequence": source.sequence}
     partition = from_json("partition", partition, **facts)
-    data = source.load(where_data(data_root, config))
+    data = source.load(root)
     parts = partition.divide(data, seed)
     base.save(out, parts, base.heterogeneity(data.y, parts))
     click.echo(f"{sum(map(len, parts))} rows between {len(parts)} clients: {out}")
+
+
+def divide_of_study(study: str, config: Path, scale, results: Path, receipt, root) -> None:
+    from fewbits.files import write_json
+    from fewbits.partition.many import divide_all
+
+    wanted = planned(config, scale, results)[2].partitions_of(study)
+    if not wanted:
+        raise ValueError(f"--study: found {study!r}; allowed: the studies that {config} names")
+    digests = divide_all(wanted, results / "partitions", root, click.echo)
+    if receipt is not None:
+        write_json(receipt, digests)
 
 
 @main.command()
 @CONFIG_OPTION
 @SCALE_OPTION
 @RESULTS_OPTION
-def pictures(config: Path, scale: str | None, results: Path) -> None:
+@click.option("--receipt", type=click.Path(path_type=Path), help="Write the pictures' paths here.")
+def pictures(config: Path, scale: str | None, results: Path, receipt) -> None:
     """Draw which client holds which classes, for all partitions.
 
     RESULTS/partitions/*/classes.png, from the summary.json beside it.
     """
+    from fewbits.files import write_json
     from fewbits.partition import picture
 
     made = planned(config, scale, results)[2]
-    for name in made.partitions:
-        picture.draw(results / "partitions" / name)
-    click.echo(f"{len(made.partitions)} pictures")
+    paths = [picture.draw(results / "partitions" / name) for name in made.partitions]
+    if receipt is not None:
+        write_json(receipt, list(map(str, paths)))
+    click.echo(f"{len(paths)} pictures")
 
 
 @main.command()

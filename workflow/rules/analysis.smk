@@ -74,52 +74,38 @@ rule judge:
         "fewbits judge --study {wildcards.study} --scale {params.scale} > {log} 2>&1"
 
 
-rule draw:
-    input:
-        rules.collect.output,
-        lambda w: measured(w.study, "figures", w.figure),
-    output:
-        f"results/{SCALE}/{{study}}/figures/{{figure}}.pdf",
-        f"results/{SCALE}/{{study}}/figures/{{figure}}.svg",
-        report(
-            f"results/{SCALE}/{{study}}/figures/{{figure}}.png",
-            caption="../report/figure.rst",
-            category="{study}",
-        ),
-    log:
-        f"logs/draw/{SCALE}-{{study}}-{{figure}}.log",
-    params:
-        scale=SCALE,
-        figure=lambda w: digest(section(w.study, "figures", w.figure)),
-        labels=lambda w: digest(operators(w.study, labels=True)),
-        code=lambda w: fingerprint.of_analysis(
-            "fewbits.analysis.draw", figure_class(w.study, w.figure).__module__
-        ),
-    shell:
-        "fewbits draw --study {wildcards.study} --figure {wildcards.figure}"
-        " --scale {params.scale} > {log} 2>&1"
-
-
+# All figures and tables of a study in one job: starting Python with matplotlib costs more than drawing one.
 for study in STUDIES:
 
     rule:
         name:
-            f"tabulate_{study}"
+            f"draw_{study}"
         input:
             f"results/{SCALE}/{study}/runs.csv",
             f"results/{SCALE}/{study}/metrics.csv",
             published_files(study),
             measured(study),
         output:
+            figure_files(study, ("pdf", "svg")),
+            report(
+                figure_files(study, ("png",)),
+                caption="../report/figure.rst",
+                category=study,
+            ),
             table_files(study),
         log:
-            f"logs/draw/{SCALE}-{study}-tables.log",
+            f"logs/draw/{SCALE}-{study}.log",
         localrule: True
         params:
             scale=SCALE,
             study=study,
+            figures=digest(section(study, "figures")),
             tables=digest(section(study, "tables")),
             labels=digest(operators(study, labels=True)),
-            code=fingerprint.of_analysis("fewbits.analysis.tabulate"),
+            code=fingerprint.of_analysis(
+                "fewbits.analysis.draw",
+                "fewbits.analysis.tabulate",
+                *figure_modules(study),
+            ),
         shell:
-            "fewbits draw --study {params.study} --tables --scale {params.scale} > {log} 2>&1"
+            "fewbits draw --study {params.study} --scale {params.scale} > {log} 2>&1"

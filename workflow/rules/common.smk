@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, the plan, and the command line.
 
+import os
 import shlex
 from pathlib import Path
 
@@ -38,10 +39,6 @@ shell.prefix(
 
 wildcard_constraints:
     study=r"[a-z0-9_]+",
-    figure=r"[A-Za-z0-9_-]+",
-
-
-PICTURES = [f"results/partitions/{id}/classes.png" for id in PLAN.partitions]
 
 
 def run_folder(run):
@@ -53,23 +50,31 @@ def code_of_runs(runs):
     return digest(" ".join(sorted({fingerprint.of_run(run.spec) for run in runs})))
 
 
+def code_of_partitions(study):
+    named = {
+        registry.find(kind, getattr(part, kind)["name"]).__module__
+        for part in PLAN.partitions_of(study)
+        for kind in ("dataset", "partition")
+    }
+    return fingerprint.of_modules("fewbits.partition.many", *sorted(named))
+
+
 def items(study, part):
     """Figures or tables of a study that exist at this scale."""
     chosen = STUDIES[study]
     return chosen.figures_at(SCALE) if part == "figures" else chosen.tables_at(SCALE)
 
 
-def section(study, part, name=None):
+def section(study, part):
     """A part of a study file as a string: what a rule depends on, instead of the whole file."""
-    entries = STUDIES[study].document.get(part) or []
-    return canonical([e for e in entries if name is None or e["id"] == name])
+    return canonical(STUDIES[study].document.get(part) or [])
 
 
-def figure_files(study):
+def figure_files(study, kinds=("pdf", "svg", "png")):
     return [
         f"results/{SCALE}/{study}/figures/{figure.id}.{kind}"
         for figure in items(study, "figures")
-        for kind in ("pdf", "svg", "png")
+        for kind in kinds
     ]
 
 
@@ -87,20 +92,17 @@ def published_files(study):
     return [f"config/published/{o['file']}.yaml" for o in options if "file" in o]
 
 
-def figure_class(study, figure):
-    kinds = {entry.id: entry.kind for entry in STUDIES[study].figures}
-    return registry.find("figure", kinds[figure])
+def figure_modules(study):
+    kinds = {figure.kind for figure in items(study, "figures")}
+    return sorted(registry.find("figure", kind).__module__ for kind in kinds)
 
 
-def measured(study, part=None, name=None):
-    """The tables beside the metrics that a study has; of a figure, that which its kind reads."""
+def measured(study):
+    """The tables beside the metrics that a study has."""
     has = {
         "operators": STUDIES[study].operators is not None,
         "spectra": any(spectra.kept(run.spec) for run in PLAN.runs_of(study)),
     }
-    if part is not None:
-        reads = getattr(figure_class(study, name), "reads", "metrics")
-        has = {table: there and table == reads for table, there in has.items()}
     return [f"results/{SCALE}/{study}/{table}.csv" for table in has if has[table]]
 
 
@@ -128,15 +130,29 @@ def receipts(study=None):
     ]
 
 
-def void_receipts():
-    """A receipt is worth nothing once a run's folder is gone: drop it, so that the run is trained again."""
-    for path in map(Path, receipts()):
-        if path.exists() and not all(
-            Path(f"{run_folder(run)}/{name}").exists()
-            for run in PLAN.jobs[path.stem].runs
+def stands_for():
+    """What each receipt is for."""
+    held = "results/partitions"
+    yield f"results/{SCALE}/pictures.json", [
+        f"{held}/{id}/classes.png" for id in PLAN.partitions
+    ]
+    for study in STUDIES:
+        yield f"results/{SCALE}/partitioned/{study}.json", [
+            f"{held}/{part.id}/indices.npz" for part in PLAN.partitions_of(study)
+        ]
+    for path in receipts():
+        yield path, [
+            f"{run_folder(run)}/{name}"
+            for run in PLAN.jobs[Path(path).stem].runs
             for name in ("metrics.csv", "summary.json")
-        ):
-            path.unlink()
+        ]
+
+
+def void_receipts():
+    """A receipt is worth nothing once what it stands for is gone: drop it, so that this is made again."""
+    for receipt, wanted in stands_for():
+        if os.path.exists(receipt) and not all(map(os.path.exists, wanted)):
+            os.unlink(receipt)
 
 
 if workflow.is_main_process and not workflow.dryrun:

@@ -18,35 +18,29 @@ rule plan:
         "fewbits plan --scale {params.scale} > {log} 2>&1"
 
 
+# All partitions of a study in one job, which leaves those that are up to date as they are. Its output is a receipt.
 rule partition:
     output:
-        "results/partitions/{partition}/indices.npz",
-        "results/partitions/{partition}/summary.json",
+        f"results/{SCALE}/partitioned/{{study}}.json",
     log:
-        "logs/partition/{partition}.log",
+        f"logs/partition/{SCALE}-{{study}}.log",
     params:
-        dataset=lambda w: canonical(PLAN.partitions[w.partition].dataset),
-        partition=lambda w: canonical(PLAN.partitions[w.partition].partition),
-        seed=lambda w: PLAN.partitions[w.partition].seed,
-        code=lambda w: fingerprint.of_modules(
-            registry.find(
-                "dataset", PLAN.partitions[w.partition].dataset["name"]
-            ).__module__,
-            registry.find(
-                "partition", PLAN.partitions[w.partition].partition["name"]
-            ).__module__,
+        scale=SCALE,
+        partitions=lambda w: digest(
+            " ".join(part.id for part in PLAN.partitions_of(w.study))
         ),
+        code=lambda w: code_of_partitions(w.study),
     shell:
-        "fewbits partition --dataset '{params.dataset}' --partition '{params.partition}'"
-        " --seed {params.seed} --out results/partitions/{wildcards.partition} > {log} 2>&1"
+        "fewbits partition --study {wildcards.study} --scale {params.scale}"
+        " --receipt {output} > {log} 2>&1"
 
 
 # All in one job, after everything that training waits for: starting Python costs more than drawing.
 rule pictures:
     input:
-        [f"results/partitions/{id}/summary.json" for id in PLAN.partitions],
+        expand(f"results/{SCALE}/partitioned/{{study}}.json", study=STUDIES),
     output:
-        PICTURES,
+        f"results/{SCALE}/pictures.json",
     log:
         f"logs/pictures-{SCALE}.log",
     priority: -1
@@ -54,4 +48,4 @@ rule pictures:
         scale=SCALE,
         code=fingerprint.of_analysis("fewbits.partition.picture"),
     shell:
-        "fewbits pictures --scale {params.scale} > {log} 2>&1"
+        "fewbits pictures --scale {params.scale} --receipt {output} > {log} 2>&1"

@@ -5,10 +5,7 @@
 
 rule train:
     input:
-        lambda w: [
-            f"results/partitions/{id}/indices.npz"
-            for id in PLAN.jobs[w.job].partitions
-        ],
+        lambda w: f"results/{SCALE}/partitioned/{PLAN.jobs[w.job].study}.json",
     output:
         f"results/{SCALE}/trained/{{job}}.json",
     log:

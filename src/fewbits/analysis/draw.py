@@ -39,7 +39,7 @@ def make_figure(kind, runs, metrics):
 
     with matplotlib.rc_context(style.RC):
         figure = kind.draw(runs, metrics)
-        figure.canvas.draw()  # settles the layout, once for all formats
+        figure.draw_without_rendering()  # settles the layout, once for all formats
         figure.set_layout_engine("none")
     return figure
 

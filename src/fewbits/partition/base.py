@@ -11,6 +11,8 @@ import numpy as np
 from fewbits.datasets.base import NOTHING, Arrays
 from fewbits.files import write_bytes, write_json
 
+INDICES = "indices.npz"
+
 
 class Partition:
     """Splits rows between `clients`. `random` says whether the run's seed changes it."""
@@ -70,11 +72,11 @@ def save(folder: Path, parts: list[np.ndarray], summary: dict) -> None:
     buffer = io.BytesIO()
     starts = np.cumsum([0] + [len(p) for p in parts])
     np.savez_compressed(buffer, rows=np.concatenate(parts), starts=starts)
-    write_bytes(folder / "indices.npz", buffer.getvalue())
+    write_bytes(folder / INDICES, buffer.getvalue())
     write_json(folder / "summary.json", summary)
 
 
 def read(folder: Path) -> list[np.ndarray]:
     """The partition that `save` wrote."""
-    with np.load(folder / "indices.npz", allow_pickle=False) as data:
+    with np.load(folder / INDICES, allow_pickle=False) as data:
         return np.split(data["rows"], data["starts"][1:-1])

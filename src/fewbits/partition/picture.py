@@ -15,7 +15,7 @@ COLUMNS = 1000  # of a heat map; more clients share columns
 NAME = "classes.png"
 
 
-def draw(folder: Path) -> None:
+def draw(folder: Path) -> Path:
     """Write `classes.png` beside a partition's `summary.json`: clients from left to right, classes from below.
 
     Few clients: the area of a dot is its number of rows. Many: the colour is the class's share of the client's
@@ -49,6 +49,7 @@ def draw(folder: Path) -> None:
         figure.savefig(data, dpi=200, metadata={"Software": None})
         plt.close(figure)
     write_bytes(folder / NAME, data.getvalue())
+    return folder / NAME
 
 
 def _dots(axes, counts: np.ndarray, height: float, unit: str) -> None:

@@ -68,6 +68,11 @@ class Plan:
     def runs_of(self, study: str) -> list[Run]:
         return [run for run in self.runs if run.study == study]
 
+    def partitions_of(self, study: str) -> list[Partition]:
+        """Those that a study's runs need, in their order."""
+        ids = dict.fromkeys(run.partition for run in self.runs_of(study))
+        return [self.partitions[id] for id in ids]
+
 
 def plan(config: Config, studies: list[Study], scale: str | None = None) -> Plan:
     """Runs, jobs and partitions of these studies. `scale`: the configuration's if None."""
