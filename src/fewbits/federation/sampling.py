@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,14 +77,28 @@ def schedule(key, size: int, batch: int | None, epochs: int | None, steps: int |
     width = min(batch or size, size)
     each = -(-size // width)
     total = epochs * each if steps is None else steps
-    passes = [permutation(rng.fold(key, i), size) for i in range(-(-total // each))]
-    positions = np.zeros((len(passes), each * width), np.int64)
-    weights = np.zeros((len(passes), each, width))
-    positions[:, :size] = passes
-    weights.reshape(len(passes), -1)[:, :size] = 1
-    weights /= weights.sum(axis=-1, keepdims=True)
-    more = (0, 0), (0, filled(width, batch) - width)
-    return tuple(np.pad(a.reshape(-1, width)[:total], more) for a in (positions, weights))
+    passes = permutation(rng.fold(key, np.arange(-(-total // each))), size)
+    weights = _weights(size, width, filled(width, batch), each)
+    positions = np.zeros((len(passes), *weights.shape), np.int64)
+    in_order = np.zeros((len(passes), each * width), np.int64)
+    in_order[:, :size] = passes
+    positions[..., :width] = in_order.reshape(len(passes), each, width)
+    return (
+        positions.reshape(-1, positions.shape[-1])[:total],
+        np.tile(weights, (len(passes), 1))[:total],
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _weights(size: int, width: int, room: int, each: int) -> np.ndarray:
+    """Of the rows of a pass, (each, room)."""
+    weights = np.zeros((each, room))
+    weights[:, :width] = 1 / width
+    left = size - (each - 1) * width  # of the last batch
+    weights[-1] = 0
+    weights[-1, :left] = 1 / left
+    weights.flags.writeable = False
+    return weights
 
 
 def filled(rows: int, batch: int | None = None) -> int:
@@ -108,5 +123,5 @@ def batch_of(plans: list[tuple], number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def permutation(key, size: int) -> np.ndarray:
-    """0 .. size - 1 in the random order that `key` names."""
+    """0 .. size - 1 in the random order that `key` names; of keys (n,), (n, size)."""
     return np.argsort(rng.integers(key, size), kind="stable")

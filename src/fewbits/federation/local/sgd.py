@@ -123,10 +123,9 @@ class LocalSGD(Local):
         coupling, jump = added
         (lane, group), step = at, self._step(round)
         begin = start[lane].index_select(0, torch.from_numpy(group))  # by whole rows: faster
-        plain = not (self.momentum or self.proximal or coupling or jump or pull)
-        walk = objective.walk
-        if plain and walk is not None and walk.objective is objective:  # not of what wraps another
-            return walk.ends(begin, who, plans, step, statistics)
+        walk, free = objective.walk, not (self.proximal or coupling or jump)
+        if free and walk is not None and walk.objective is objective:  # not of what wraps another
+            return walk.ends(begin, who, plans, step, self.momentum, pull, statistics)
         y = aligned.copy(begin)
         velocity = torch.zeros_like(y) if self.momentum else None
         counts = np.array([len(positions) for positions, _ in plans])
@@ -145,5 +144,5 @@ class LocalSGD(Local):
                 change = change + self.proximal * (going - begin[:active])
             if velocity is not None:
                 change = velocity[:active].mul_(self.momentum).add_(change)
-            going -= step * change
+            going.sub_(change, alpha=step)
         return y

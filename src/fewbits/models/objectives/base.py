@@ -75,6 +75,7 @@ class NetworkObjective:
         self._x = torch.from_numpy(data.x)
         self._y = torch.from_numpy(data.y)
         self._white = torch.tensor(255, dtype=self.dtype)
+        self.hot = torch.eye(source.classes, dtype=self.dtype)
         self._everyone = self._batch(parts, [np.full(n, 1 / n) for n in self.sizes])
         self._tested = self._test_rows()
         self._seen = self._found = None
@@ -115,7 +116,7 @@ class NetworkObjective:
         rows = np.stack([self.parts[i][place] for i, place in zip(who, positions, strict=True)])
         weights = torch.from_numpy(weights).to(self.dtype)
         found = self.apart(aligned(y), rows, weights, statistics, slope)
-        return found + self.model.weight_decay * y if self.model.weight_decay else found
+        return found.add_(y, alpha=self.model.weight_decay) if self.model.weight_decay else found
 
     @torch.no_grad()
     def representations(self, who: np.ndarray, x: torch.Tensor, statistics=None) -> torch.Tensor:

@@ -15,18 +15,16 @@ from torch import nn
 from fewbits.aligned import aligned, bmm, empty
 from fewbits.models import nets
 from fewbits.models.objectives.base import CHUNK, Batch, NetworkObjective
-from fewbits.models.objectives.walk import before
+from fewbits.models.objectives.dense import activated, before, softmax, tail
 
 
 def is_stack(model, shape, classes) -> bool:
-    """Whether the network is nothing but linear layers with one activation between them."""
+    """Whether the network is nothing but linear layers with activations between them."""
     features = nets.build(model.net, shape, classes, ("layout",), **model.parameters).features
-    kinds = [type(m) for m in features] if isinstance(features, nn.Sequential) else [None]
-    inner = kinds[1:]
-    pairs = set(zip(inner[::2], inner[1::2], strict=False))
-    return kinds[0] is nn.Flatten and len(inner) % 2 == 0 and pairs in (
-        set(), {(nn.Linear, nn.ReLU)}, {(nn.Linear, nn.Tanh)},
-    )  # fmt: skip
+    if not isinstance(features, nn.Sequential):
+        return False
+    front = features[: len(features) - tail(features)[0]]
+    return [type(module) for module in front] == [nn.Flatten]
 
 
 class StackObjective(NetworkObjective):
@@ -37,9 +35,8 @@ class StackObjective(NetworkObjective):
 
     def __init__(self, model, data, parts, source) -> None:
         super().__init__(model, data, parts, source)
-        activations = [m for m in self.net.features if isinstance(m, nn.ReLU | nn.Tanh)]
+        self.after = tail(self.net.features)[1]
         self.biased = self.net.head.bias is not None
-        self.tanh = bool(activations) and isinstance(activations[0], nn.Tanh)
 
     def together(self, x, batch: Batch, statistics=None):
         weights = torch.from_numpy(batch.weights).to(self.dtype)
@@ -54,7 +51,8 @@ class StackObjective(NetworkObjective):
             return out
 
         a = aligned(self.flat(batch.rows))
-        values, delta, losses = self._forward(layers, a, batch.rows, weights, each)
+        *values, logits = self._values(layers, a, each)
+        delta, losses = self._derivative(logits, batch.rows, weights)
         gradients = empty((len(clients), len(x)), x.dtype)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
@@ -64,13 +62,15 @@ class StackObjective(NetworkObjective):
                 if bias:
                     torch.sum(delta[own], dim=0, out=out[bias])
             if number:
-                delta = self._through(each(delta, layers[number][0]), values[number])
+                back = each(delta, layers[number][0])
+                delta = before(back, values[number], self.after[number - 1])
         losses *= weights
         return torch.stack([losses[own].sum() for own in clients]), gradients
 
     def apart(self, y, rows, weights, statistics=None, slope=None):
         layers = self._pairs(y)
-        values, delta, _ = self._forward(layers, aligned(self.flat(rows)), rows, weights, bmm)
+        *values, logits = self._values(layers, aligned(self.flat(rows)), bmm)
+        delta = softmax(logits).sub_(self.hot[self.targets(rows)]).mul_(weights.unsqueeze(-1))
         gradients = empty(tuple(y.shape), y.dtype)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
@@ -82,7 +82,7 @@ class StackObjective(NetworkObjective):
                 delta = bmm(delta, layers[number][0])
                 if slope is not None and number == len(layers) - 1:
                     delta += slope(slice(None), values[number])
-                delta = self._through(delta, values[number])
+                delta = before(delta, values[number], self.after[number - 1])
         return gradients
 
     def logits(self, x, inputs, statistics=None):
@@ -113,24 +113,18 @@ class StackObjective(NetworkObjective):
     def _values(self, layers, a, product=torch.matmul):
         """a_0, ..., a_{L-1} and the logits."""
         values = [a]
-        for number, (w, b) in enumerate(layers):
+        for (w, b), after in zip(layers, [*self.after, None], strict=True):
             z = product(a, w.transpose(-1, -2))
             if b is not None:
                 z += b
-            last = number == len(layers) - 1
-            a = z if last else z.tanh_() if self.tanh else z.relu_()
+            a = activated(z, after)
             values.append(a)
         return values
 
-    def _forward(self, layers, a, rows, weights, product):
-        """Values, the derivative of the weighted loss by the logits, and each row's loss."""
-        *values, logits = self._values(layers, a, product)
+    def _derivative(self, logits, rows, weights):
+        """The derivative of the weighted loss by the logits, and each row's loss."""
         wanted = self.targets(rows).unsqueeze(-1)
         log = logits.sub_(logits.logsumexp(dim=-1, keepdim=True))
         losses = -log.gather(-1, wanted).squeeze(-1)
         delta = log.exp_().scatter_add_(-1, wanted, torch.full_like(wanted, -1, dtype=log.dtype))
-        return values, delta.mul_(weights.unsqueeze(-1)), losses
-
-    def _through(self, delta, a):
-        """Back through the activation that gave `a`."""
-        return before(delta, a, self.tanh)
+        return delta.mul_(weights.unsqueeze(-1)), losses

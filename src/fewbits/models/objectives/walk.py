@@ -1,23 +1,70 @@
-"""Clients' plain gradient steps on models of their own, in place.
+"""Clients' gradient steps on models of their own, in place, with or without momentum.
 
 The dense tail of a network, its last linear layers (of an MLP, all of it), is differentiated by hand, for several clients in
-one batched product: a layer's gradient is the product of two thin matrices, so its step is one update of low rank and the
-gradient is never written down. What comes before the tail goes by automatic differentiation.
+one batched product: a layer's gradient is the product of two thin matrices, which is added to what it moves and never written
+down. What comes before the tail goes by automatic differentiation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 from torch.func import functional_call
 
 from fewbits.aligned import aligned, bmm, copy, empty
+from fewbits.models.objectives.dense import activated, before, softmax, tail
 
 AHEAD = 80  # rows of steps to come that are multiplied by the first layer together
+
+
+class Moving(NamedTuple):
+    """A parameter of some clients (m, ...) and what it moves by, None without momentum."""
+
+    value: torch.Tensor
+    speed: torch.Tensor | None
+
+    def of(self, who: slice) -> Moving:
+        return Moving(self.value[who], None if self.speed is None else self.speed[who])
+
+
+class Rule(NamedTuple):
+    """v <- momentum v + c + pulled y, y <- y - v, where c is the step times the gradient without weight decay, `pulled`
+    the step times the weight decay; v is 0 at first."""
+
+    momentum: float
+    pulled: float
+
+    def begin(self, value: torch.Tensor) -> Moving:
+        """value: aligned, or of one client."""
+        speed = empty(tuple(value.shape), value.dtype).zero_() if self.momentum else None
+        return Moving(value, speed)
+
+    def by_product(self, moving: Moving, delta: torch.Tensor, a: torch.Tensor) -> None:
+        """c is delta'a of every client: (m, B, out), (m, B, in)."""
+        value, speed = moving
+        turned = delta.transpose(1, 2)
+        if speed is None:
+            value.baddbmm_(turned, a, beta=1 - self.pulled, alpha=-1)
+        else:
+            self._settle(value, speed.baddbmm_(turned, a, beta=self.momentum))
+
+    def by(self, moving: Moving, c: torch.Tensor) -> None:
+        value, speed = moving
+        if speed is not None:
+            self._settle(value, speed.mul_(self.momentum).add_(c))
+            return
+        if self.pulled:
+            value.mul_(1 - self.pulled)
+        value.sub_(c)
+
+    def _settle(self, value: torch.Tensor, speed: torch.Tensor) -> None:
+        if self.pulled:
+            speed.add_(value, alpha=self.pulled)
+        value.sub_(speed)
 
 
 class Walk:
@@ -26,92 +73,92 @@ class Walk:
     def __init__(self, objective) -> None:
         self.objective = objective
         features = objective.net.features
-        count = _tail(features)
-        self.front = features[: len(features) - 2 * count]
-        self.tanh = [isinstance(m, nn.Tanh) for m in features[len(self.front) + 1 :: 2]]
+        count, self.after = tail(features)
+        self.front = features[: len(features) - count]
         self.biased = objective.net.head.bias is not None
         self.before = len(
             list(self.front.parameters())
         )  # layers of the flat vector that are not the tail's
-        self.hot = torch.eye(objective.source.classes, dtype=objective.dtype)
 
-    def ends(self, y, who, plans, step: float, statistics=None) -> torch.Tensor:
-        """Where y_i <- y_i - step grad f_i(y_i; batch) for every batch of its plan ends: y (m, D), changed in place.
+    def ends(
+        self, y, who, plans, step: float, momentum: float = 0.0, pull=None, statistics=None
+    ) -> torch.Tensor:
+        """Where v_i <- momentum v_i + step grad f_i(y_i; batch), y_i <- y_i - v_i for every batch of its plan ends: y (m, D),
+        changed in place.
 
         who (m,): clients, those with most steps first, one at a time where not the whole network is dense. plans: of
-        each, positions and weights (steps, B) as of `sampling.schedule`, B the same for all. statistics (m, S): moved in
-        place.
+        each, positions and weights (steps, B) as of `sampling.schedule`, B the same for all. pull: terms of their objectives
+        (federation/local/terms/pull.py). statistics (m, S): moved in place.
         """
         f = self.objective
+        rule = Rule(momentum, step * f.model.weight_decay)
         views = f.views(y)
-        named, moved = self._front(views, statistics)
-        tail = self._layers(views)
-        keep = 1 - step * f.model.weight_decay
-        rows, weights = self._rows(who, plans)
+        named, moved = self._front(views, statistics, rule)
+        layers = self._layers(views, rule)
+        places, weights = _stacked(plans)
+        rows = np.stack([f.parts[i][own] for i, own in zip(who, places, strict=True)])
         scale = torch.from_numpy(step * weights).to(f.dtype).unsqueeze(-1)
-        many = 1 if moved or keep != 1 else max(1, AHEAD // rows.shape[2])
+        alone = moved or momentum or rule.pulled or pull
+        many = 1 if alone else max(1, AHEAD // rows.shape[2])
         for going, steps in _blocks([len(positions) for positions, _ in plans], many):
-            own, layers = rows[going, steps], [_of(going, layer) for layer in tail]
+            own, now = rows[going, steps], [_of(going, layer) for layer in layers]
+            part, slope = scale[going, steps], None
+            if pull is not None:
+                slope = _slope(pull, places[going, steps], weights[going, steps], step)
             if not moved:
                 a = aligned(f.flat(own).flatten(1, 2))
-                self._steps(layers, a, own, scale[going, steps], keep)
+                self._steps(now, a, own, part, rule, slope)
                 continue
             used = (
                 weights[0, steps.start] > 0
             )  # what only fills up would count in batch normalisation
-            own, part = own[:, :, used], scale[:, steps, : used.sum()]
+            own, part = own[:, :, used], part[:, :, : used.sum()]
             made = functional_call(self.front, named, (f.inputs(own[0, 0]),))
-            back = self._steps(layers, aligned(made.detach()[None]), own, part, keep, through=True)
-            changes = torch.autograd.grad(made, moved, back[0])
-            for value, change in zip(moved, changes, strict=True):
-                value.detach().mul_(keep).sub_(change)
-        self._write(views, moved, tail)
+            a = aligned(made.detach()[None])
+            back = self._steps(now, a, own, part, rule, slope, through=True)
+            changes = torch.autograd.grad(made, [each.value for each in moved], back[0])
+            for each, change in zip(moved, changes, strict=True):
+                rule.by(Moving(each.value.detach(), each.speed), change)
+        self._write(views, moved, layers)
         return y
 
-    def _rows(self, who, plans) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the data and their weights, (m, steps, B)."""
-        shape = len(who), *plans[0][0].shape
-        rows, weights = np.zeros(shape, np.int64), np.zeros(shape)
-        for i, (positions, own) in enumerate(plans):
-            rows[i, : len(positions)] = self.objective.parts[who[i]][positions]
-            weights[i, : len(positions)] = own
-        return rows, weights
-
-    def _front(self, views, statistics):
+    def _front(self, views, statistics, rule: Rule):
         """What comes before the tail, of one client: all by name, and of it what has gradients. Copies."""
-        moved = [view[0].clone().requires_grad_() for view in views[: self.before]]
+        moved = [rule.begin(view[0].clone()) for view in views[: self.before]]
         names = [layer.name.removeprefix("features.") for layer in self.objective.layers]
-        named = dict(zip(names, moved, strict=False))
+        values = [each.value.requires_grad_() for each in moved]
+        named = dict(zip(names, values, strict=False))
         if statistics is not None:
             running = self.objective.running(statistics[0])
             named |= {name.removeprefix("features."): value for name, value in running.items()}
         return named, moved
 
-    def _layers(self, views):
+    def _layers(self, views, rule: Rule) -> list[tuple[Moving, Moving | None]]:
         """(W, b) of the tail's layers, (m, out, in) and (m, 1, out), b None without biases. Copies, since products of
         pieces of y are slower."""
         own = [copy(view) for view in views[self.before :]]
         if not self.biased:
-            return [(w, None) for w in own]
-        return [(w, b.unsqueeze(1)) for w, b in zip(own[::2], own[1::2], strict=True)]
+            return [(rule.begin(w), None) for w in own]
+        pairs = zip(own[::2], own[1::2], strict=True)
+        return [(rule.begin(w), rule.begin(b.unsqueeze(1))) for w, b in pairs]
 
-    def _write(self, views, moved, tail) -> None:
+    def _write(self, views, moved, layers) -> None:
         """The copies into the flat vectors."""
-        flat = [tensor for layer in tail for tensor in layer if tensor is not None]
-        for view, value in zip(views, [p.detach() for p in moved] + flat, strict=True):
-            view.copy_(value.reshape(view.shape))
+        flat = [moving for layer in layers for moving in layer if moving is not None]
+        for view, moving in zip(views, [*moved, *flat], strict=True):
+            view.copy_(moving.value.detach().reshape(view.shape))
 
-    def _steps(self, tail, a, rows, scale, keep, through=False) -> torch.Tensor | None:
-        """Some steps of the tail, y <- keep y - the sum of scale times the rows' gradients.
+    def _steps(self, layers, a, rows, scale, rule, slope, through=False) -> torch.Tensor | None:
+        """Some steps of the tail, each by the sum of scale times the rows' gradients; if there are several, without momentum.
 
         a (m, steps B, in): what goes into it for rows (m, steps, B); scale (m, steps, B, 1). Returns, where `through`, the
         derivative of the losses, times scale, by a. That the first layer's inputs are known saves passes over it: after
         steps j < t it is W - sum_j delta_j'a_j, so that it makes of a_t what W does, less (a_t a_j') delta_j.
         """
-        first, *rest = tail
+        (w, b), *rest = layers
         count, width = scale.shape[1:3]
-        wanted = self.hot[self.objective.targets(rows)]
-        ahead = bmm(a, first[0].transpose(1, 2))
+        wanted = self.objective.hot[self.objective.targets(rows)]
+        ahead = bmm(a, w.value.transpose(1, 2))
         products = bmm(a, a.transpose(1, 2)) if count > 1 else None
         deltas = empty(ahead.shape, ahead.dtype)
         for t in range(count):
@@ -119,60 +166,52 @@ class Walk:
             z = ahead[:, now]
             if t:
                 z = z.baddbmm_(products[:, now, past], deltas[:, past], alpha=-1)
-            z = z if first[1] is None else z.add_(first[1])
-            deltas[:, now] = self._above(rest, z, wanted[:, t], scale[:, t], keep)
-            _move_bias(first, deltas[:, now], keep)
-        back = bmm(deltas, first[0]) if through else None
-        _move(first, deltas, a, keep)
+            z = z if b is None else z.add_(b.value)
+            deltas[:, now] = self._above(rest, z, wanted[:, t], scale[:, t], rule, slope)
+            _move_bias(b, deltas[:, now], rule)
+        back = bmm(deltas, w.value) if through else None
+        if through and slope and not rest:
+            back += slope(a)
+        rule.by_product(w, deltas, a)
         return back
 
-    def _above(self, layers, z, wanted, scale, keep) -> torch.Tensor:
+    def _above(self, layers, z, wanted, scale, rule, slope) -> torch.Tensor:
         """A step of the layers above the first, which gave z (m, B, out); the derivative of the losses, times scale, by z."""
         values = []
-        for (w, b), tanh in zip(layers, self.tanh, strict=True):
-            values.append(z.tanh_() if tanh else z.relu_())
-            z = bmm(values[-1], w.transpose(1, 2))
-            z = z if b is None else z.add_(b)
-        delta = copy(torch.softmax(z, dim=-1)).sub_(wanted).mul_(scale)
-        for layer, a, tanh in zip(layers[::-1], values[::-1], self.tanh[::-1], strict=True):
-            back = bmm(delta, layer[0])
-            _move(layer, delta, a, keep)
-            _move_bias(layer, delta, keep)
-            delta = before(back, a, tanh)
+        for (w, b), after in zip(layers, self.after, strict=True):
+            values.append(activated(z, after))
+            z = bmm(values[-1], w.value.transpose(1, 2))
+            z = z if b is None else z.add_(b.value)
+        delta = softmax(z).sub_(wanted).mul_(scale)
+        for (w, b), a, after in zip(layers[::-1], values[::-1], self.after[::-1], strict=True):
+            back = bmm(delta, w.value)
+            if slope and a is values[-1]:
+                back += slope(a)
+            rule.by_product(w, delta, a)
+            _move_bias(b, delta, rule)
+            delta = before(back, a, after)
         return delta
 
 
-def _move(layer, delta, a, keep: float) -> None:
-    """The step of a layer's W, where delta (m, B, out) is the derivative by what it made of a (m, B, in)."""
-    layer[0].baddbmm_(delta.transpose(1, 2), a, beta=keep, alpha=-1)
+def _stacked(plans) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and weights of clients with their own numbers of steps, (m, most steps, B)."""
+    shape = len(plans), *plans[0][0].shape
+    places, weights = np.zeros(shape, np.int64), np.zeros(shape)
+    for i, (positions, own) in enumerate(plans):
+        places[i, : len(positions)] = positions
+        weights[i, : len(positions)] = own
+    return places, weights
 
 
-def _move_bias(layer, delta, keep: float) -> None:
-    if layer[1] is not None:
-        if keep != 1:
-            layer[1].mul_(keep)
-        layer[1].sub_(delta.sum(dim=1, keepdim=True))
+def _slope(pull, places, weights, step: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What one step of clients (m, 1, B) adds to the derivative by the representations, times the step."""
+    slope = pull.on(places[:, 0], weights[:, 0])
+    return lambda z: step * slope(slice(0, len(z)), z)
 
 
-def before(delta: torch.Tensor, a: torch.Tensor, tanh: bool) -> torch.Tensor:
-    """The loss's derivative by what went into the activation (else ReLU) that gave `a`, from that by `a`; may change delta."""
-    if tanh:
-        return delta.mul_(1 - a * a)
-    return torch.ops.aten.threshold_backward(
-        delta, a, 0, grad_input=delta
-    )  # several times faster than a product
-
-
-def _tail(features: nn.Sequential) -> int:
-    """How many linear layers, each with its activation, end it."""
-    modules, count = list(features), 0
-    while (
-        len(modules) > 1
-        and isinstance(modules[-2], nn.Linear)
-        and isinstance(modules[-1], nn.ReLU | nn.Tanh)
-    ):
-        modules, count = modules[:-2], count + 1
-    return count
+def _move_bias(b: Moving | None, delta: torch.Tensor, rule: Rule) -> None:
+    if b is not None:
+        rule.by(b, delta.sum(dim=1, keepdim=True))
 
 
 def _blocks(counts: list[int], many: int) -> Iterator[tuple[slice, slice]]:
@@ -192,4 +231,4 @@ def _blocks(counts: list[int], many: int) -> Iterator[tuple[slice, slice]]:
 def _of(who: slice, layer):
     """The layer (W, b) of some clients."""
     w, b = layer
-    return w[who], None if b is None else b[who]
+    return w.of(who), None if b is None else b.of(who)
