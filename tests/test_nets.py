@@ -19,6 +19,7 @@ COUNTS = [  # name, shape, classes, parameters of the network, its number of par
     ("logistic", MNIST, 10, {}, 7_850),
     ("mlp", DIGITS, 10, {}, 9_610),
     ("mlp", DIGITS, 10, {"hidden": (128, 64), "activation": "tanh"}, 17_226),
+    ("mlp", MNIST, 10, {"hidden": (512, 512), "projection": (512, 256)}, 1_061_130),  # MOON's code
     ("two_nn", MNIST, 10, {}, 199_210),  # McMahan et al., section 3
     ("cnn", MNIST, 10, {}, 1_663_370),  # McMahan et al., section 3
     ("digits_cnn", DIGITS, 10, {}, 38_282),
@@ -30,8 +31,10 @@ COUNTS = [  # name, shape, classes, parameters of the network, its number of par
     ("resnet20", CIFAR, 10, {"norm": "batch"}, 269_722),  # He et al.: 0.27 M
     ("resnet18", CIFAR, 10, {}, 11_173_962),
     ("resnet18", CIFAR, 1000, {"stem": "imagenet"}, 11_689_512),
+    ("resnet18", CIFAR, 10, {"projection": (512, 256)}, 11_565_386),
     ("mobilenet_v2", CIFAR, 10, {"variant": "feddecorr"}, 2_296_922),
     ("mobilenet_v2", CIFAR, 100, {"variant": "feddecorr"}, 2_412_212),
+    ("mobilenet_v2", CIFAR, 10, {"variant": "feddecorr", "projection": (640, 256)}, 3_270_618),
     ("mobilenet_v2", CIFAR, 10, {}, 2_236_682),
     ("mobilenet_v2", CIFAR, 10, {"width": 0.25, "norm": "batch"}, 250_922),
     ("char_lstm", (80,), 65, {}, 815_945),
@@ -142,9 +145,23 @@ def test_group_norm_keeps_rows_apart(name):
     assert list(nets.build(name, CIFAR, 10, STREAM, norm="batch").buffers())
 
 
+@pytest.mark.parametrize("name", ["logistic", "mlp", "digits_cnn"])
+def test_a_projection_head_lies_between_the_features_and_the_last_layer(name):
+    """As MOON's published model: linear, ReLU, linear; nothing below it changes, nor does where that starts."""
+    plain = nets.build(name, DIGITS, 10, STREAM)
+    net = nets.build(name, DIGITS, 10, STREAM, projection=(9, 5))
+    x, count = torch.rand(3, *DIGITS), len(plain.features)
+    assert torch.equal(net.features[:count](x), plain.features(x))
+    first, activation, second = net.features[count:]
+    assert isinstance(activation, torch.nn.ReLU) and net.head.in_features == 5
+    wanted = second(torch.relu(first(plain.features(x))))
+    logits, z = net(x, True)
+    assert torch.equal(z, wanted) and torch.equal(logits, net.head(wanted)) and (wanted < 0).any()
+
+
 MISTAKES = [
     ("lenet", CIFAR, {}, "no network is called 'lenet'; known: logistic"),
-    ("cnn", MNIST, {"widht": 2}, "cnn has no parameter 'widht'; known: none"),
+    ("cnn", MNIST, {"widht": 2}, "cnn has no parameter 'widht'; known: projection"),
     ("vgg11", MNIST, {}, "needs images of 32 x 32 or more, rows here have shape (1, 28, 28)"),
     ("cnn", (30,), {}, "needs images"),
     ("char_lstm", MNIST, {}, "needs sequences"),
@@ -155,6 +172,19 @@ MISTAKES = [
     ("mobilenet_v2", CIFAR, {"width": "wide"}, "width: found 'wide'; input should be a valid num"),
     ("vgg11", CIFAR, {"head": 3}, "head: found 3"),
     ("char_lstm", (80,), {"layers": 0}, "layers: found 0"),
+    (
+        "char_lstm",
+        (80,),
+        {"projection": [9]},
+        "char_lstm has no parameter 'projection'; known: emb",
+    ),
+    (
+        "cnn",
+        MNIST,
+        {"projection": 256},
+        "projection: found 256; input should be an instance of seq",
+    ),
+    ("cnn", MNIST, {"projection": [0]}, "projection: found [0]; input should be greater than"),
 ]
 
 

@@ -22,6 +22,7 @@ NETS = [
     {"net": "logistic"},
     {"net": "mlp", "parameters": {"hidden": [16]}},
     {"net": "mlp", "parameters": {"hidden": [12, 9], "activation": "tanh"}, "weight_decay": 0.1},
+    {"net": "mlp", "parameters": {"hidden": [12], "activation": "tanh", "projection": [9, 7]}},
     {"net": "mlp", "parameters": {"hidden": [12], "bias": False}},
     {"net": "digits_cnn"},
 ]
@@ -135,12 +136,13 @@ def test_stacks_equal_automatic_differentiation(model, local):
 WALKS = [*NETS, {"net": "digits_cnn", "weight_decay": 0.1},
          {"net": "digits_cnn", "parameters": {"norm": "batch"}},
          {"net": "digits_cnn", "parameters": {"bias": False}},
+         {"net": "digits_cnn", "parameters": {"projection": [9, 7]}},
          {"net": "resnet8"}]  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", [1, 10, 300])
+@pytest.mark.parametrize("batch, momentum", [(1, 0.0), (10, 0.0), (10, 0.9), (300, 0.0)])
 @pytest.mark.parametrize("model", WALKS, ids=str)
-def test_a_walk_ends_where_one_gradient_after_the_other_does(model, batch):
+def test_a_walk_ends_where_one_gradient_after_the_other_does(model, batch, momentum):
     """Clients of different sizes: 1 to 9 rows in a last batch, 4 clients done before the others."""
     source = registry.find("dataset", "digits")
     data = registry.make("dataset", {"name": "digits"}).load()
@@ -151,7 +153,8 @@ def test_a_walk_ends_where_one_gradient_after_the_other_does(model, batch):
     made = registry.make("model", {"name": "network", "precision": "float64", **model})
     walking, plain = made.objective(data, parts, source), AutogradObjective(made, data, parts, source)  # fmt: skip
     plain.walk = None
-    solver = registry.make("local", {"name": "sgd", "step": 0.1, "epochs": 2, "batch": batch})
+    local = {"name": "sgd", "step": 0.1, "epochs": 2, "batch": batch, "momentum": momentum}
+    solver = registry.make("local", local)
     x, keys = points(plain), rng.fold(rng.stream("walk"), np.arange(2))
     held = [None, None]
     if plain.statistics is not None:

@@ -54,7 +54,8 @@ class Network:
         """Why a row has no representation that training changes, which terms of the local objective need, or None."""
         if sequence:
             return "rows that are sequences have no one representation"
-        if self.net == "logistic" or self.parameters.get("hidden", True) in ([], ()):
+        shallow = self.net == "logistic" or self.parameters.get("hidden", True) in ([], ())
+        if shallow and not self.parameters.get("projection"):
             return "without a hidden layer a row is its own representation"
         return None
 

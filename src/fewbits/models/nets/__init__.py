@@ -4,13 +4,14 @@
 
 Every network is a `Classifier`: `net(x) == net.head(net.features(x))`, where `features` gives the
 representation that FedDecorr and MOON work on. A network is a function (shape, classes, parameters) in one
-of the modules below, entered in NETS; importing them imports no torch.
+of the modules below, entered in NETS; importing them imports no torch. All but those of sequences also take `projection`, the
+widths of a projection head (layers.projected).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from fewbits import rng
 from fewbits.lazy import torch
 from fewbits.models.nets import convolutional, dense, mobilenet, recurrent, residual
+from fewbits.models.nets.kinds import Width
 
 if TYPE_CHECKING:
     from fewbits.models.nets.layers import Classifier
@@ -69,9 +71,13 @@ def build(
     reason = check(name, shape, **parameters)
     if reason:
         raise ValueError(reason)
+    from fewbits.models.nets.layers import projected
+
+    widths = parameters.pop("projection", ())
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.stream(*stream)))
-        return NETS[name].make(shape, classes, **parameters)
+        net = NETS[name].make(shape, classes, **parameters)
+        return projected(net, widths) if widths else net
 
 
 def check(name: str, shape: tuple[int, ...], **parameters) -> str | None:
@@ -80,10 +86,13 @@ def check(name: str, shape: tuple[int, ...], **parameters) -> str | None:
         return f"no network is called {name!r}; known: {', '.join(NETS)}"
     net = NETS[name]
     known = list(inspect.signature(net.make).parameters)[2:]
+    types = get_type_hints(net.make, include_extras=True)
+    if net.takes != "sequence":
+        known, types = [*known, "projection"], types | {"projection": Sequence[Width]}
     for key, value in parameters.items():
         if key not in known:
-            return f"{name} has no parameter {key!r}; known: {', '.join(known) or 'none'}"
-        reason = _misfit(value, get_type_hints(net.make, include_extras=True)[key])
+            return f"{name} has no parameter {key!r}; known: {', '.join(known)}"
+        reason = _misfit(value, types[key])
         if reason:
             return f"{name}: {key}: found {value!r}; {reason}"
     if net.takes == "image" and (len(shape) != 3 or min(shape[1:]) < net.least):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,18 @@ class Classifier(nn.Module):
         logits = self.head(z)
         logits = logits.transpose(1, 2) if logits.dim() == 3 else logits
         return (logits, z) if both else logits
+
+
+def projected(net: Classifier, widths: Sequence[int]) -> Classifier:
+    """The same with a projection head between `features` and the last layer, as MOON's published model has it (Li, He, Song,
+    CVPR 2021): linear layers of `widths`, ReLU between them and none after the last, whose output is the representation.
+    """
+    modules, width, biased = [*net.features], net.head.in_features, net.head.bias is not None
+    for number, wider in enumerate(widths):
+        modules += [nn.ReLU()] if number else []
+        modules.append(nn.Linear(width, wider, biased))
+        width = wider
+    return Classifier(nn.Sequential(*modules), nn.Linear(width, net.head.out_features, biased))
 
 
 class Residual(nn.Module):

@@ -19,8 +19,13 @@ class Moon(Term):
     """mu * mean over the rows of -log(e^(s(z, g)/tau) / (e^(s(z, g)/tau) + e^(s(z, p)/tau)))          (equation 3)
 
     s is the cosine; g and p are the row's representations by the model that came from the server and by the one that the
-    client ended with when it last took part (the starting point before that). The paper contrasts the output of a
-    projection head; here it is what goes into the last linear layer, so a head is a matter of the network.
+    client ended with when it last took part (the starting point before that).
+
+    The representation is what goes into the last linear layer, so the paper's projection head is a matter of the network:
+    `parameters: {projection: [512, 256]}` puts two linear layers with a ReLU between them there, as MOON's published code has
+    them (the first as wide as what it is given, the second 256). FedDecorr's published code has [640, 256] on the 1,280 features
+    of MobileNetV2, for CIFAR, and no head on Tiny-ImageNet, where it says that one hurts; it reads a temperature and never
+    uses it, so there tau = 1.
     """
 
     name: ClassVar[str] = "moon"
