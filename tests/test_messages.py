@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     """The collected tables of the toy study, with an error of messages that is known."""
     root = tmp_path_factory.mktemp("messages")
     out = root / "default" / "toy"
-    collect(toy.write(root), "toy", root / "runs", out)
+    collect(toy.write(root).read_text(), "toy", root / "runs", out)
     metrics = pd.read_csv(out / "metrics.csv")
     compressed = ~metrics["run"].str.startswith("gd")
     metrics["message_error"] = np.where(compressed & (metrics["round"] > 0), 0.5, np.nan)

@@ -26,7 +26,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("results")
     manifest = toy.write(root)
     out = root / "default" / "toy"
-    collect(manifest, "toy", root / "runs", out)
+    collect(manifest.read_text(), "toy", root / "runs", out)
     claims.judge_folder(STUDY, "default", out)
     toy.draw_all(STUDY, out, "default")
     (root / "study.yaml").write_text("study: toy\n")

@@ -199,12 +199,12 @@ def divide_one(dataset: str, partition: str, seed: int, out: Path, root: Path | 
 
 
 def divide_of_study(study: str, config: Path, scale, results: Path, receipt, root) -> None:
+    from fewbits import studies
     from fewbits.files import write_json
     from fewbits.partition.many import divide_all
 
-    wanted = planned(config, scale, results)[2].partitions_of(study)
-    if not wanted:
-        raise ValueError(f"--study: found {study!r}; allowed: the studies that {config} names")
+    chosen, loaded, _ = study_at(config, scale, results, study)
+    wanted = studies.plan(chosen, [loaded]).partitions.values()
     digests = divide_all(wanted, results / "partitions", root, click.echo)
     if receipt is not None:
         write_json(receipt, digests)
@@ -285,12 +285,12 @@ def train(spec, job, config, out: Path, receipt, partitions, start, data_root: P
 
 
 def study_at(config: Path, scale: str | None, results: Path, study: str):
-    """The scale, the study and its folder of results."""
+    """The configuration, the study and its folder of results."""
     from fewbits.studies import load_study
 
     chosen = settings(config, scale)
     path = config.parent / "studies" / f"{study}.yaml"
-    return chosen.scale, load_study(path), results / chosen.scale / study
+    return chosen, load_study(path), results / chosen.scale / study
 
 
 @main.command()
@@ -300,11 +300,12 @@ def study_at(config: Path, scale: str | None, results: Path, study: str):
 @RESULTS_OPTION
 def collect(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Gather a study's runs into two tables."""
+    from fewbits import studies
     from fewbits.analysis.collect import collect
 
-    chosen, _, _ = planned(config, scale, results)
-    folder = results / chosen.scale
-    for path in collect(folder / "plan/runs.csv", study, results / "runs", folder / study):
+    chosen, loaded, folder = study_at(config, scale, results, study)
+    runs = studies.manifest(studies.plan(chosen, [loaded]))
+    for path in collect(runs, study, results / "runs", folder):
         click.echo(path)
 
 
@@ -321,12 +322,12 @@ def measure(study: str, config: Path, scale: str | None, results: Path) -> None:
     from fewbits.measure import measure
     from fewbits.studies.operators import sized
 
-    scale, loaded, folder = study_at(config, scale, results, study)
+    chosen, loaded, folder = study_at(config, scale, results, study)
     wanted = loaded.operators
     if wanted is None:
         raise ValueError(f"study {study}: has no operators; nothing to measure")
     places = (results / "runs", folder / "operators.csv")
-    runs = loaded.runs(scale)
+    runs = loaded.runs(chosen.scale)
     click.echo(measure(sized(wanted), wanted.draws, wanted.least, runs, *places, click.echo))
 
 
@@ -339,10 +340,12 @@ def spectra(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Gather the spectra of representations in the snapshots of a study's runs: spectra.csv."""
     from fewbits.spectra import gather, kept
 
-    scale, loaded, folder = study_at(config, scale, results, study)
-    runs = [run for run in loaded.runs(scale) if kept(run.spec)]
+    chosen, loaded, folder = study_at(config, scale, results, study)
+    runs = [run for run in loaded.runs(chosen.scale) if kept(run.spec)]
     if not runs:
-        raise ValueError(f"study {study}: keeps no spectra at scale '{scale}'; nothing to gather")
+        raise ValueError(
+            f"study {study}: keeps no spectra at scale '{chosen.scale}'; nothing to gather"
+        )
     click.echo(gather(runs, results / "runs", folder / "spectra.csv"))
 
 
@@ -355,8 +358,8 @@ def judge(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Check a study's claims: claims.csv."""
     from fewbits.analysis.claims import judge_folder
 
-    scale, loaded, folder = study_at(config, scale, results, study)
-    click.echo(judge_folder(loaded.document, scale, folder))
+    chosen, loaded, folder = study_at(config, scale, results, study)
+    click.echo(judge_folder(loaded.document, chosen.scale, folder))
 
 
 @main.command()
@@ -374,9 +377,11 @@ def draw(study: str, figure, tables: bool, config: Path, scale, results: Path) -
     from fewbits.analysis.draw import draw_figure
     from fewbits.analysis.tabulate import draw_table
 
-    scale, loaded, folder = study_at(config, scale, results, study)
-    figures = [figure] if figure else [] if tables else [f.id for f in loaded.figures_at(scale)]
-    wanted = [] if figure else [t.id for t in loaded.tables_at(scale)]
+    chosen, loaded, folder = study_at(config, scale, results, study)
+    figures = (
+        [figure] if figure else [] if tables else [f.id for f in loaded.figures_at(chosen.scale)]
+    )
+    wanted = [] if figure else [t.id for t in loaded.tables_at(chosen.scale)]
     for name in figures:
         click.echo("\n".join(map(str, draw_figure(loaded.document, name, folder))))
     for name in wanted:

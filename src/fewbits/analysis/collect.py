@@ -1,6 +1,6 @@
 """Run folders of one study into two tables.
 
-    results/<scale>/plan/runs.csv + results/runs/<study>/<run>/ -> <out>/runs.csv, <out>/metrics.csv
+    the study's plan + results/runs/<study>/<run>/ -> <out>/runs.csv, <out>/metrics.csv
 
 Numbers of the runs' own metrics files are copied as text and never parsed, so the tables are the
 same bytes whenever the runs are. Nothing heavy is imported.
@@ -20,36 +20,32 @@ from fewbits.files import write_text
 REMEDY = "delete this folder and give the same command again"
 
 
-def collect(manifest_csv: Path, study: str, runs_dir: Path, out_dir: Path) -> tuple[Path, Path]:
+def collect(manifest: str, study: str, runs_dir: Path, out_dir: Path) -> tuple[Path, Path]:
     """Write `runs.csv` and `metrics.csv` of `study` into `out_dir`; returns their paths.
 
-    `runs_dir` is the folder that holds `<study>/<run>/`. runs.csv is the manifest's rows of the
-    study with `status`, `rounds_done`, `final.*`, `best.*` and `constants.*` added; metrics.csv
+    manifest: CSV text, as of studies.manifest. `runs_dir` is the folder that holds `<study>/<run>/`. runs.csv is
+    the manifest's rows of the study with `status`, `rounds_done`, `final.*`, `best.*` and `constants.*` added; metrics.csv
     stacks the runs' metrics in the manifest's order, with a `run` column in front. Raises
     AnalysisError, one line, for a run that is missing or incomplete.
     """
-    header, manifest = _manifest(Path(manifest_csv), study)
-    folders = [Path(runs_dir) / study / row["run"] for row in manifest]
-    rows = [row | _summary(folder) for row, folder in zip(manifest, folders, strict=True)]
+    header, planned = _rows(manifest, study)
+    folders = [Path(runs_dir) / study / row["run"] for row in planned]
+    rows = [row | _summary(folder) for row, folder in zip(planned, folders, strict=True)]
     added = [key for row in rows for key in row if key not in header]
     runs = _csv(rows, header + _grouped(added))
-    metrics = _stack(manifest, folders)
+    metrics = _stack(planned, folders)
     paths = Path(out_dir) / "runs.csv", Path(out_dir) / "metrics.csv"
     for path, text in zip(paths, (runs, metrics), strict=True):
         write_text(path, text)
     return paths
 
 
-def _manifest(path: Path, study: str) -> tuple[list[str], list[dict]]:
-    if not path.is_file():
-        raise AnalysisError(f"{path}: no such manifest; run: fewbits plan")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if row.get("study") == study]
-        header = list(reader.fieldnames or [])
+def _rows(manifest: str, study: str) -> tuple[list[str], list[dict]]:
+    reader = csv.DictReader(io.StringIO(manifest))
+    rows = [row for row in reader if row.get("study") == study]
     if not rows:
-        raise AnalysisError(f"{path}: has no run of study {study!r}; run: fewbits plan")
-    return header, rows
+        raise AnalysisError(f"the plan has no run of study {study!r}")
+    return list(reader.fieldnames or []), rows
 
 
 def _summary(folder: Path) -> dict[str, str]:

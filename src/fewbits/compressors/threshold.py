@@ -122,6 +122,8 @@ class SampledTopK(Sparsifier):
 @functools.cache
 def _mean_kept(k: int, d: int, sample: int, rank: int) -> float:
     """E min(k, rank in the whole of the sample's rank-th largest) = sum over r < k of P(rank > r)."""
-    from scipy.stats import binom
+    from scipy.special import (
+        bdtr,
+    )  # the binomial's distribution function; scipy.stats takes long to load
 
-    return float(binom.cdf(rank - 1, sample, np.arange(k) / d).sum())
+    return float(bdtr(rank - 1, sample, np.arange(k) / d).sum())

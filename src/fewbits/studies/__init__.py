@@ -7,7 +7,7 @@ Snakemake can parse and check studies at every start.
 from fewbits.studies.errors import StudyError
 from fewbits.studies.files import Config, check_files, load_config, load_study
 from fewbits.studies.one_run import read_run
-from fewbits.studies.plan import Plan, plan, write_jobs, write_plan
+from fewbits.studies.plan import Plan, manifest, plan, write_jobs, write_plan
 from fewbits.studies.runs import Run, flat
 from fewbits.studies.schema import SCALES, Study
 
@@ -22,6 +22,7 @@ __all__ = [
     "flat",
     "load_config",
     "load_study",
+    "manifest",
     "plan",
     "read_run",
     "write_jobs",

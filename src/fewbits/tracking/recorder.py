@@ -24,7 +24,8 @@ from fewbits.tracking.store import open_store, resolve_uri
 
 BATCH_RUNS = 50  # runs in one transaction
 QUIET_SECONDS = 60.0  # a journal without a process to ask is live for that long
-LONGEST_PAUSE = 30.0  # seconds between attempts while the store is away
+LONGEST_PAUSE = 30.0  # seconds between passes, and between attempts while the store is away
+REST = 50  # pauses are at least so many times as long as the pass before them took of the processor
 
 
 @dataclass
@@ -122,8 +123,10 @@ def watch(results: Path, parent_pid: int, poll: float = 2.0, uri: str | None = N
             last = stop.is_set() or not _runs(parent)
             try:
                 recorder = recorder or Recorder(results, uri)
+                begun = time.process_time()
                 recorder.record(final=last, wait=10.0 if last else 1.0)
-                pause, told = poll, None
+                took = time.process_time() - begun
+                pause, told = min(max(poll, REST * took), LONGEST_PAUSE), None
             except StoreError as error:
                 recorder, pause = None, min(2 * pause, LONGEST_PAUSE)
                 if str(error) != told:
