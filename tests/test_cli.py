@@ -102,3 +102,40 @@ def test_check_says_what_is_wrong(tmp_path):
     (tmp_path / "ef21.yaml").write_text("study: ef21\ntitel: x\n")
     result = fewbits("check", tmp_path / "ef21.yaml")
     assert result.exit_code == 1 and "titel" in result.output and "title" in result.output
+
+
+def test_partitions_of_a_study_are_made_once(tmp_path):
+    options = (
+        "partition",
+        "--study",
+        "ef21",
+        "--results",
+        tmp_path,
+        "--receipt",
+        tmp_path / "r.json",
+    )
+    first = fewbits(*options)
+    assert first.exit_code == 0, first.output
+    receipt = json.loads((tmp_path / "r.json").read_text())
+    summaries = {
+        path.parent.name: path.stat().st_mtime_ns
+        for path in tmp_path.glob("partitions/*/summary.json")
+    }
+    assert receipt and set(receipt) == set(summaries)
+    (tmp_path / "partitions" / next(iter(receipt)) / "summary.json").write_text(
+        "{}"
+    )  # other code's
+    again = fewbits(*options)
+    assert f"1 of {len(receipt)} partitions made" in again.output
+    assert json.loads((tmp_path / "r.json").read_text()) == receipt
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--study", "ef21", "--out", "x"), ("--dataset", '{"name": "digits"}')]
+)
+def test_a_partition_is_of_a_study_or_by_hand(words):
+    result = fewbits("partition", *words)
+    assert (
+        result.exit_code == 2
+        and "give --dataset, --partition and --out, or --study" in result.output
+    )
