@@ -15,6 +15,8 @@ from fewbits import registry, rng
 from fewbits.aligned import BYTES, aligned, bmm
 from fewbits.federation.space.base import Frames
 from fewbits.federation.space.work import Within
+from fewbits.models.objectives.own_tests import OwnTests
+from fewbits.projectors import PROJECTORS
 
 SIZES = (13, 38, 38, 5, 1, 20, 7, 38)
 LOCAL = [
@@ -92,6 +94,30 @@ def test_in_a_space_too(space):
     together = updates(work, f, x, list(range(f.clients)))
     for cohort in ([0, 3], [4], [1, 2, 5, 7]):
         assert torch.equal(updates(work, f, x, cohort), together[cohort])
+
+
+@pytest.mark.parametrize("hidden", [(17,), (30, 9)])
+def test_what_clients_get_right_of_their_own_test_rows_too(hidden):
+    f = problem("digits", hidden, False, True)
+    tests = OwnTests(f, f.data, f.parts)
+    models = torch.from_numpy(np.stack([f.start("digits", seed) for seed in range(f.clients)]))
+    together, shared = tests(models[None]), tests(models[:1])
+    for who in ([0, 3], [4], [1, 2, 5, 7]):
+        assert torch.equal(tests(models[None, who], np.array(who)), together[:, who])
+        assert torch.equal(tests(models[:1], np.array(who)), shared[:, who])
+    inputs = torch.from_numpy(rng_of(0).random((len(models), 5, 64), np.float32))
+    logits = f.logits_apart(models, inputs)
+    assert torch.equal(f.logits_apart(models[3:4], inputs[3:4]), logits[3:4])
+
+
+@pytest.mark.parametrize("kind", sorted(PROJECTORS))
+def test_projections_too(kind):
+    for d, k in ((300, 1), (300, 37), (2410, 241)):
+        P = PROJECTORS[kind](3, k, d, torch.float32)
+        x, v = (torch.from_numpy(rng_of(0).random((40, n), np.float32)) for n in (d, k))
+        for who in ([0, 3], [39], list(range(10, 27))):
+            assert torch.equal(P.forward(x[who]), P.forward(x)[who])
+            assert torch.equal(P.adjoint(v[who]), P.adjoint(v)[who])
 
 
 def test_rows_that_begin_so_are_left_where_they_are():

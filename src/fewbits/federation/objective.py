@@ -43,8 +43,9 @@ class Layer(NamedTuple):
 
 
 class OwnTests(Protocol):
-    def __call__(self, models: torch.Tensor) -> torch.Tensor:
-        """Each client's accuracy: models (lanes, *shape), or (lanes, clients, *shape) -> (lanes, clients) float64."""
+    def __call__(self, models: torch.Tensor, who: np.ndarray | None = None) -> torch.Tensor:
+        """Accuracy of all clients, or of these (m,): models (lanes, *shape), or each its own (lanes, m, *shape) -> (lanes, m)
+        float64."""
 
 
 class Objective(Protocol):

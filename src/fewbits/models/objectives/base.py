@@ -176,7 +176,7 @@ class NetworkObjective:
     def logits_apart(self, models: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Each model's logits on inputs of its own: (m, D), (m, B, *shape) -> (m, B, classes)."""
         pairs = zip(models, inputs, strict=True)
-        return torch.stack([self.logits(model.clone(), own) for model, own in pairs])
+        return torch.stack([self.logits(model.clone(), own.clone()) for model, own in pairs])
 
     def inputs(
         self, rows: np.ndarray | torch.Tensor, source: torch.Tensor | None = None

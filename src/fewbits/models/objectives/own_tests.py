@@ -30,21 +30,24 @@ class OwnTests:
         self._x = torch.from_numpy(data.test_x)
         self._y = torch.from_numpy(data.test_y)
 
-    def __call__(self, models: torch.Tensor) -> torch.Tensor:
-        """Accuracy of every client on its share: models (lanes, D), one for all, or (lanes, clients, D) -> (lanes, clients)
-        float64."""
-        weights = torch.from_numpy(self.weights)
-        found = [self._right(model.clone()) for model in models]
+    def __call__(self, models: torch.Tensor, who: np.ndarray | None = None) -> torch.Tensor:
+        """Accuracy of clients on their shares: models (lanes, D), one for all, or (lanes, m, D) -> (lanes, m) float64.
+
+        who (m,): the clients, whoever else is among them their numbers are the same; None: all of them.
+        """
+        who = np.arange(len(self.rows)) if who is None else who
+        weights = torch.from_numpy(self.weights[who])
+        found = [self._right(model.clone(), self.rows[who]) for model in models]
         return torch.stack([(right * weights).sum(dim=1) for right in found])
 
-    def _right(self, model: torch.Tensor) -> torch.Tensor:
-        """Which rows of every client's share its model gets right: (clients, B) float64."""
+    def _right(self, model: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
+        """Which rows of each share (m, B) its client's model gets right: (m, B) float64."""
         if model.dim() == 1:
             rows = torch.arange(len(self._y))
             right = [self._hits(model[None], part[None])[0] for part in rows.split(ROWS)]
-            return torch.cat(right)[self.rows]
-        at_once = max(1, ROWS // self.rows.shape[1])
-        pairs = zip(model.split(at_once), torch.from_numpy(self.rows).split(at_once), strict=True)
+            return torch.cat(right)[shares]
+        at_once = max(1, ROWS // shares.shape[1])
+        pairs = zip(model.split(at_once), torch.from_numpy(shares).split(at_once), strict=True)
         return torch.cat([self._hits(*pair) for pair in pairs])
 
     def _hits(self, models: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -92,7 +92,7 @@ class StackObjective(NetworkObjective):
         return self._values(self._pairs(x), inputs.flatten(1))[-2]
 
     def logits_apart(self, models, inputs):
-        return self._values(self._pairs(models), inputs.flatten(2))[-1]
+        return self._values(self._pairs(aligned(models)), aligned(inputs.flatten(2)), bmm)[-1]
 
     def _places(self, number: int) -> tuple[slice, slice | None]:
         """Where the weights and the biases of a layer are in the flat vector."""
