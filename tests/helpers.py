@@ -129,10 +129,14 @@ def trajectory(problem: assemble.Problem, step: float, rounds: int, seeds=(0,)) 
     x = np.stack([problem.objective.start("breast_cancer", seed) for seed in seeds])
     keys = assemble.lane_keys([{"seed": seed} for seed in seeds])
     batch = engine.start([str(s) for s in seeds], keys, x, np.full(len(seeds), step), setting)
-    path = [{**batch.state, "bits": batch.counters.clone()}]
+
+    def now() -> dict:
+        return batch.state | {"x": setting.model(batch.state), "bits": batch.counters.clone()}
+
+    path = [now()]
     for _ in range(rounds):
         batch.round += 1
         opened = setting.open(batch, setting.cohort(batch))
         engine._update(batch, setting, opened, problem.algorithm.round(batch.state, opened))
-        path.append({**batch.state, "bits": batch.counters.clone()})
+        path.append(now())
     return path

@@ -33,11 +33,11 @@ def test_ends_are_trained_on_their_own_rows_and_the_rest_lies_between(pair, star
     shared = assemble.problem(spec, data, parts)
     setting, x = shared.setting(), shared.objective.start("digits", 3)[None]
     batch = engine.start(["a"], assemble.lane_keys([spec]), x, np.array([1.0]), setting)
-    points = [batch.state["x"]]
+    points = [setting.model(batch.state)]
     for number in (1, 2):
         batch.round = number
         batch.state = setting.algorithm.round(batch.state, setting.open(batch, None))
-        points.append(batch.state["x"])
+        points.append(setting.model(batch.state))
     batch.round = 0
     keys = setting.open(batch, None).keys
     who = torch.tensor([[0, 1]])

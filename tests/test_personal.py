@@ -38,17 +38,24 @@ def problem(algorithm, **changes):
 
 
 def states(algorithm, rounds=5, seeds=(0,), **changes):
-    """The batch's state after every round, the first one included; `bits` are what was sent until then."""
+    """The batch's state after every round, the first one included; `x` is the model that is measured, `used` what clients use,
+    `bits` what was sent until then."""
     setting = problem(algorithm, **changes).setting()
     keys = assemble.lane_keys([{"seed": seed} for seed in seeds])
     x = np.stack([setting.objective.start("digits", seed) for seed in seeds])
     batch = engine.start([str(s) for s in seeds], keys, x, np.ones(len(seeds)), setting)
-    found = [{**batch.state, "bits": batch.counters.clone()}]
+
+    def now() -> dict:
+        used = setting.algorithm.used(batch.state, setting.evaluation())
+        found = {"x": setting.model(batch.state), "used": used, "bits": batch.counters.clone()}
+        return batch.state | found
+
+    found = [now()]
     for _ in range(rounds):
         batch.round += 1
         opened = setting.open(batch, setting.cohort(batch))
         batch.state = setting.algorithm.round(batch.state, opened)
-        found.append({**batch.state, "bits": batch.counters.clone()})
+        found.append(now())
     return found
 
 
@@ -325,14 +332,14 @@ def test_per_fedavg_with_a_tiny_look_ahead_is_fedavg_on_half_batches():
 def test_per_fedavg_serves_clients_one_step_from_the_global_model():
     last = states({"name": "per_fedavg", "adaptation": 0.2}, rounds=2)[-1]
     f = problem({"name": "per_fedavg"}).objective
-    torch.testing.assert_close(last["theta_i"], last["x"][:, None] - 0.2 * f.gradients(last["x"]))
+    torch.testing.assert_close(last["used"], last["x"][:, None] - 0.2 * f.gradients(last["x"]))
 
 
 def test_lg_fedavg_shares_the_head_only():
     f = problem({"name": "lg_fedavg"}).objective
     head = 12 * 10 + 10
     last = states({"name": "lg_fedavg"}, rounds=3)[-1]
-    theta = last["theta_i"][0]
+    theta = last["used"][0]
     assert (theta[:, -head:] == theta[0, -head:]).all()
     assert (theta[:, :-head] != theta[0, :-head]).any(dim=1)[1:].all()
     assert last["bits"][0, 0] == 3 * 32 * head and f.shape[0] > head

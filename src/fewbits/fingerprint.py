@@ -59,7 +59,12 @@ def of_analysis(*modules: str) -> str:
 def of_modules(*modules: str, libraries: tuple[str, ...] = TRAINING) -> str:
     """Twelve hex digits for these modules, all of the package that they import, and libraries' versions."""
     parts = [f"{name}={_read(name)[1]}" for name in sorted(_closure(modules))]
-    return _short([*parts, *(f"{name}=={version(name)}" for name in libraries)])
+    return _short([*parts, *(f"{name}=={_version(name)}" for name in libraries)])
+
+
+@functools.cache
+def _version(library: str) -> str:
+    return version(library)
 
 
 def _short(parts: list[str]) -> str:

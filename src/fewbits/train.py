@@ -219,14 +219,14 @@ class Desk(Observer):
             self._progress(batch)
             self.said = now
 
-    def saw(self, batch: Batch, opened) -> None:
+    def saw(self, batch: Batch, opened, x) -> None:
         f, kept = self.problem.objective, self._schedule(batch.names[0]).snapshots
         taken = [{} for _ in batch.names]
         if "updates" in kept.keep:
             taken = snapshots.updates_of_lanes(opened.seen, opened.cohort, f.layers, kept.clients)
         if "spectra" in kept.keep:
-            after = batch.state["x"], batch.state.get(statistics.KEY)
-            found = representations.of_lanes(f, *after, opened.seen)
+            kept_beside = batch.state.get(statistics.KEY)
+            found = representations.of_lanes(f, x, kept_beside, opened.seen)
             taken = [one | other for one, other in zip(taken, found, strict=True)]
         for name, arrays in zip(batch.names, taken, strict=True):
             snapshots.save(self.places.run(self.runs[name], name), batch.round, arrays)

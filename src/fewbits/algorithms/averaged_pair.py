@@ -47,18 +47,27 @@ class AveragedPair(Algorithm):
         return None
 
     def initial_state(self, x, run):
-        pair = replace(run, cohort=torch.tensor([[0, 1]]).expand(len(x), -1))
+        pair = replace(run, cohort=_pair(x))
         other = x if self.start == "shared" else _another_start(x, run)
         y = [(begin - pair.updates(begin)[:, i]) for i, begin in enumerate((x, other))]
-        return self._point(0, {"y_1": y[0], "y_2": y[1]})
+        return self._point(0, torch.stack(y, dim=1))
 
     def round(self, s, run):
-        return self._point(run.number, {"y_1": s["y_1"], "y_2": s["y_2"]})
+        return self._point(run.number, s["y_i"])
 
-    def _point(self, number: int, ends: dict) -> dict:
+    def model(self, s, evaluation):
+        theta = float(s["mixing"][0])  # of all lanes
+        y_1, y_2 = evaluation.pooled(s["y_i"], _pair(s["y_i"])).unbind(dim=1)
+        return (1 - theta) * y_1 + theta * y_2
+
+    def _point(self, number: int, y_i) -> dict:
         theta = self.low + number * self.spacing
-        x = (1 - theta) * ends["y_1"] + theta * ends["y_2"]
-        return {"x": x, **ends, "mixing": torch.full((len(x),), theta, dtype=torch.float64)}
+        return {"y_i": y_i, "mixing": torch.full((len(y_i),), theta, dtype=torch.float64)}
+
+
+def _pair(x) -> torch.Tensor:
+    """The two clients, for every lane of x: (lanes, 2)."""
+    return torch.tensor([[0, 1]]).expand(len(x), -1)
 
 
 def _another_start(x, run):

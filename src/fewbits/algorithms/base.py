@@ -18,6 +18,7 @@ from fewbits.algorithms.theory import NoStep, Theory
 from fewbits.compressors.base import Compressed, Compressor
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
+from fewbits.federation.evaluation import Evaluation
 from fewbits.federation.local.base import Coupling, Jump, Local
 from fewbits.federation.local.gradient import Gradient
 from fewbits.federation.network import Network
@@ -31,7 +32,7 @@ from fewbits.lazy import torch
 CALL = rng.stream("call of local work")
 ATTACK = rng.stream("attack")
 
-State = "dict[str, torch.Tensor]"  # each with the lane as its first dimension; "x" is the model
+State = "dict[str, torch.Tensor]"  # each with the lane as its first dimension; "x" is the server's model, if it has one
 
 
 @dataclass(frozen=True)
@@ -227,9 +228,7 @@ class Algorithm:
     averages: ClassVar[bool] = (
         False  # all that it knows of the cohort is a mean: another aggregation fits
     )
-    personal: ClassVar[str] = (
-        "x"  # the models that clients use, of its state: (lanes, *shape), or each its own
-    )
+    personal: ClassVar[bool] = False  # clients use models of their own
 
     @classmethod
     def examples(cls) -> list[dict]:
@@ -242,6 +241,14 @@ class Algorithm:
 
     def round(self, s: State, run: Round) -> State:
         raise NotImplementedError
+
+    def model(self, s: State, evaluation: Evaluation) -> torch.Tensor:
+        """The model that is recorded, (lanes, *shape): the server's, or, where it holds none, one that nobody has."""
+        return s["x"]
+
+    def used(self, s: State, evaluation: Evaluation) -> torch.Tensor:
+        """The model that clients use, (lanes, *shape), or each its own, (lanes, clients, *shape)."""
+        return evaluation.told(self.model(s, evaluation))
 
     def models(self, s: State) -> dict[str, torch.Tensor]:
         """Models of the clients' own, (lanes, clients, *shape), by name: what their mean is like is recorded, and how far apart

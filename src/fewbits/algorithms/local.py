@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fewbits.algorithms.base import needs_plain_server
-from fewbits.algorithms.personal import Personal
+from fewbits.algorithms.personal import Serverless
 from fewbits.registry import plugin
 
 
 @plugin
-class LocalOnly(Personal):
+class LocalOnly(Serverless):
     """Nothing is sent.
 
         theta_i^{t+1} = where local work from theta_i^t ends           client i of the cohort
@@ -30,5 +30,4 @@ class LocalOnly(Personal):
         return self.misfit(local, model) or needs_plain_server(server)
 
     def round(self, s, run):
-        theta_i = run.keep(s["theta_i"], run.work(run.own(s["theta_i"])))
-        return {"x": theta_i.mean(dim=1), "theta_i": theta_i}
+        return {"theta_i": run.keep(s["theta_i"], run.work(run.own(s["theta_i"])))}

@@ -31,18 +31,24 @@ class PerFedAvg(Personal):
 
     adaptation: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.05
 
+    def initial_state(self, x, run):
+        return {"x": x}
+
     def round(self, s, run):
         x = run.down(s["x"])
         meta = replace(run, objective=LookAhead(run.objective, self.adaptation))
         difference = run.up(run.compress(meta.updates(x)))
-        x = run.descend(s["x"], run.step * run.weighted_mean(difference))
-        clients = run.objective.clients
-        own = run.objective.gradients(x)
-        return {"x": x, "theta_i": for_each(x, clients) - self.adaptation * own}
+        return {"x": run.descend(s["x"], run.step * run.weighted_mean(difference))}
+
+    def used(self, s, evaluation):
+        x, f = evaluation.told(s["x"]), evaluation.objective
+        return for_each(x, f.clients) - self.adaptation * f.gradients(x)
 
 
 class LookAhead:
     """An objective whose stochastic gradients are taken one step ahead; all else is the inner one's."""
+
+    walk = None  # the inner one's is of its own gradients
 
     def __init__(self, inner, adaptation: float) -> None:
         self._inner, self._adaptation = inner, adaptation

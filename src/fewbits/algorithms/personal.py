@@ -10,14 +10,11 @@ from fewbits.lazy import torch
 
 
 class Personal(Algorithm):
-    """theta_i^0 = x^0 for every client. Clients use theta_i, whatever the server holds.
-
-    Where the server holds no model, x is the mean of the theta_i, which nobody has: it is there to be measured.
-    """
+    """theta_i^0 = x^0 for every client. Clients use theta_i, whatever the server holds."""
 
     sends: ClassVar[str] = "dense"
     averages: ClassVar[bool] = True
-    personal: ClassVar[str] = "theta_i"
+    personal: ClassVar[bool] = True
 
     LOCAL: ClassVar[dict] = {"name": "sgd", "step": 0.1, "steps": 1}
 
@@ -40,6 +37,25 @@ class Personal(Algorithm):
 
     def initial_state(self, x, run):
         return {"x": x, "theta_i": for_each(x, run.objective.clients).clone()}
+
+    def used(self, s, evaluation):
+        return s["theta_i"]
+
+
+class Serverless(Personal):
+    """Those whose server holds no model: what is measured is the mean of the theta_i, which nobody has."""
+
+    def initial_state(self, x, run):
+        return {"theta_i": super().initial_state(x, run)["theta_i"]}
+
+    def model(self, s, evaluation):
+        return mean_of_all(s, evaluation)
+
+
+def mean_of_all(s, evaluation) -> torch.Tensor:
+    """(1/n) sum_i theta_i of all clients, for records: (lanes, *shape)."""
+    theta_i = evaluation.pooled(s["theta_i"])
+    return theta_i.contiguous().mean(dim=1)  # of any other layout it would depend on the lanes
 
 
 def for_each(x: torch.Tensor, clients: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from fewbits import rng
 from fewbits.algorithms.base import needs_plain_server
-from fewbits.algorithms.personal import Personal, for_each
+from fewbits.algorithms.personal import Serverless, for_each
 from fewbits.lazy import torch
 from fewbits.projectors import PROJECTORS
 from fewbits.projectors.base import Projector, count
@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
-class Projected(Personal):
+class Projected(Serverless):
     """Fields of both methods.
 
     ratio: k/d, at least one number. projector: dense, sparse_sign or srht (projectors/), from a seed that all share. strength: lambda.
@@ -53,7 +53,7 @@ class Projected(Personal):
         return super().initial_state(x, run) | {"w": w if self.start == "projected" else 0 * w}
 
     def round(self, s, run):
-        theta_i, P = run.own(s["theta_i"]), self.projectors(s["x"], run)
+        theta_i, P = run.own(s["theta_i"]), self.projectors(s["theta_i"], run)
         w = run.down(s["w"])
         w_i = for_each(w, theta_i.shape[1])
         for call in range(self.repeats):
@@ -61,10 +61,8 @@ class Projected(Personal):
             c = w_i - self.project(theta_i, P)
             w_i = w_i - self.reference_step * self.strength * self.slope(c)
         sent = run.up(run.as_it_is(w[:, None] - w_i))
-        kept = run.keep(s["theta_i"], theta_i)
         return {
-            "x": kept.mean(dim=1),
-            "theta_i": kept,
+            "theta_i": run.keep(s["theta_i"], theta_i),
             "w": s["w"] - run.step * run.mean(sent),
         }
 
@@ -86,7 +84,7 @@ class Projected(Personal):
         return torch.stack([p.forward(own.clone()) for p, own in zip(P, theta, strict=True)])
 
     def projectors(self, x: torch.Tensor, run) -> list[Projector]:
-        """The P of every lane: the run's seed says it all."""
-        kind, d = PROJECTORS[self.projector], x.shape[1]
+        """The P of every lane, of models like x (lanes, ..., d): the run's seed says it all."""
+        kind, d = PROJECTORS[self.projector], x.shape[-1]
         seeds = rng.fold(run.lanes, PROJECTOR).tolist()
         return [kind.of(seed, count(self.ratio, d), d, x.dtype) for seed in seeds]

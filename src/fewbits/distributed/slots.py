@@ -17,8 +17,9 @@ from fewbits.algorithms.base import Round
 from fewbits.distributed.group import Group
 from fewbits.distributed.messages import Messages, Summed, SummedRound
 from fewbits.federation.engine import Setting
-from fewbits.federation.local.base import Local
-from fewbits.federation.sampling import everyone
+from fewbits.federation.evaluation import Evaluation
+from fewbits.federation.local.base import Coupling, Local
+from fewbits.federation.sampling import Rows, everyone
 from fewbits.lazy import torch
 
 
@@ -37,13 +38,25 @@ class Spanning(Setting):
             return SummedRound(**fields | own)
         return replace(opened, **own)
 
-    def models(self, state):
-        mine = self.group.owner(self.objective.clients) == self.group.rank
-        pooled = {}
-        for name, x in super().models(state).items():
-            where = np.broadcast_to(mine, x.shape[:2]).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
-            pooled[name] = torch.from_numpy(self.group.pool(x.numpy(), where))
-        return pooled
+    def evaluation(self):
+        held = self.group.owner(self.objective.clients) == self.group.rank
+        return BroughtTogether(Held(self.objective.inner, held), self.group)
+
+
+@dataclass(frozen=True)
+class BroughtTogether(Evaluation):
+    """For records, what single processes know. `objective` is of the clients held; the traffic is counted apart."""
+
+    group: Group
+
+    def pooled(self, held, cohort=None):
+        mine = self.objective.held
+        mine = np.broadcast_to(mine, held.shape[:2]) if cohort is None else mine[cohort.numpy()]
+        where = mine.reshape(*mine.shape, *[1] * (held.dim() - 2))
+        return torch.from_numpy(self.group.pool(held.numpy(), where))
+
+    def told(self, x):
+        return torch.from_numpy(self.group.pool(x.numpy(), np.array(self.group.is_server)))
 
 
 def spanning(setting: Setting, group: Group, form: str) -> Spanning:
@@ -69,11 +82,21 @@ class Wrapped:
 
 
 class Evaluated(Wrapped):
-    """The objective as the engine records it: evaluated on all rows at the server, which tells the others."""
+    """The objective as the engine records it: evaluated on all rows at the server, which tells the others. What clients get
+    right of their own test rows is found where they are held."""
 
     def __init__(self, inner, group: Group) -> None:
         super().__init__(inner)
         self.group = group
+        self.own_tests = inner.own_tests and self._own_tests
+
+    def _own_tests(self, models):
+        mine = self.group.owner(self.inner.clients) == self.group.rank
+        found = torch.zeros(len(models), len(mine), dtype=torch.float64)
+        if mine.any():
+            own = models if models.dim() == 2 else models[:, mine]
+            found[:, mine] = self.inner.own_tests(own, np.flatnonzero(mine))
+        return torch.from_numpy(self.group.pool(found.numpy(), mine))
 
     def measure(self, x, statistics=None):
         if self.group.is_server:
@@ -101,9 +124,14 @@ class Held(Wrapped):
         found[:, ~self.held] = torch.nan
         return found
 
-    def gradients(self, x, cohort=None):
+    def gradients(self, x, cohort=None, rows=None, statistics=None):
         def of_some(x, cohort, keep):
-            return self.inner.gradients(x, cohort)
+            some = None if rows is None else Rows(rows.positions[keep], rows.weights[keep])
+            moved = None if statistics is None else statistics[keep]
+            made = self.inner.gradients(x, cohort, some, moved)
+            if moved is not None:
+                statistics[keep] = moved
+            return made
 
         return _of_held(self, self.held, x, cohort, of_some)
 
@@ -123,9 +151,8 @@ class HeldWork(Wrapped, Local):
         def of_some(x, cohort, keep):
             extra, moved = (None if a is None else a[keep] for a in (correction, statistics))
             own = {name: value[keep] for name, value in left.items()}
-            made = self.inner.updates(
-                objective.inner, x, cohort, keys[keep[0]], round, extra, moved, own
-            )
+            key = keys[keep[0]]
+            made = self.inner.updates(objective, x, cohort, key, round, extra, moved, own)
             if statistics is not None:
                 statistics[keep] = moved
             for name, value in own.items():
@@ -148,20 +175,28 @@ class HeldWork(Wrapped, Local):
         held=None,
         jump=None,
     ):
-        """Of methods with one model and replicas of it: nothing but start and jump."""
-        ends = torch.full_like(start, torch.nan)
-        for lane in range(len(start)):
-            keep = slice(lane, lane + 1), np.flatnonzero(self.held[who[lane].numpy()])
+        """statistics, held: none, since the models of clients' own have none (algorithms/personal.py)."""
+
+        def of_some(x, cohort, keep):
             leap = None if jump is None else jump._replace(by=jump.by[keep])
-            place = objective.inner, start[keep], who[keep], keys[keep[0]]
-            ends[keep] = self.inner.solve(*place, round, jump=leap)
-        return ends
+            pull = None if coupling is None else _placed(coupling, keep)
+            return self.inner.solve(
+                objective, start[keep], cohort, keys[keep[0]], round, pull, jump=leap
+            )
+
+        return _of_held(objective, self.held, start[:, 0], who, of_some)
 
     def work(self, sizes, round=1):
         return self.inner.work(sizes, round)
 
     def travel(self, sizes, round):
         return self.inner.travel(sizes, round)
+
+
+def _placed(coupling: Coupling, keep: tuple[slice, np.ndarray]) -> Coupling:
+    """The coupling for the part `keep` of one lane's cohort."""
+    lane, mine = keep
+    return lambda y, at: coupling(y, (lane.start, mine[at[1]]))
 
 
 def _of_held(objective, held, x, cohort, function):

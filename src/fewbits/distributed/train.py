@@ -48,23 +48,20 @@ def train_one(
         if group.tell(str(done).encode()) != b"True":
             problem = assemble.problem(spec, *data_of(spec, places, None))
             if reason := _alone(problem, form):
-                raise ValueError(f"{reason}; remedy: fewbits train")
+                raise ValueError(reason)
             _Run(spec, out, group, form, code, problem, places, say).train()
         return read_json(out / "summary.json")["status"] if group.is_server else ""
 
 
 def _alone(problem: assemble.Problem, form: str) -> str | None:
     """Why this cannot be run over processes, or None."""
-    name = f"algorithm.name: found {problem.algorithm.name}"
-    if problem.algorithm.sends == "nothing":
-        return f"{name}, which sends nothing; allowed: methods that do"
-    if problem.algorithm.personal != "x":
-        return f"{name}, whose clients' models the server never sees to measure them; allowed: methods with one model"
-    if problem.aggregation is not None and form == "all_reduce":
-        found = problem.aggregation.name
-        return (
-            f"aggregation.name: found {found}, which is no sum; allowed: messages through a server"
-        )
+    allowed = "allowed: --form messages"
+    if form == "messages":
+        return None
+    if problem.algorithm.personal:
+        return f"algorithm.name: found {problem.algorithm.name}, whose clients have models of their own; {allowed}"
+    if problem.aggregation is not None:
+        return f"aggregation.name: found {problem.aggregation.name}, which is no sum; {allowed}"
     return None
 
 
@@ -102,14 +99,14 @@ class _Run(Observer):
         if self.group.tell(str(late).encode()) == b"True":
             self._save(batch)
 
-    def saw(self, batch: Batch, opened) -> None:
+    def saw(self, batch: Batch, opened, x) -> None:
         network = self.setting.network
         seen = {
-            name: torch.from_numpy(self.group.pool(x.numpy(), _over(network.mine(*x.shape[:2]), x)))
-            for name, x in opened.seen.items()
+            name: torch.from_numpy(self.group.pool(u.numpy(), _over(network.mine(*u.shape[:2]), u)))
+            for name, u in opened.seen.items()
         }
         if self.desk:
-            self.desk.saw(batch, replace(opened, seen=seen))
+            self.desk.saw(batch, replace(opened, seen=seen), x)
 
     def ended(self, name, status, columns, table) -> None:
         if self.desk:

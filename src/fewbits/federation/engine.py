@@ -15,6 +15,7 @@ from fewbits.algorithms.base import Algorithm, Round, State
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
 from fewbits.federation.clock.base import Clock, Happened
+from fewbits.federation.evaluation import Evaluation
 from fewbits.federation.fairness import of_clients
 from fewbits.federation.local.base import Local, Work
 from fewbits.federation.local.gradient import Gradient
@@ -88,9 +89,13 @@ class Setting:
         sent = self.network.sent_up, self.network.sent_down
         return self.clock.advance(memory, Happened(batch.keys, batch.round, who, work, *sent, late))
 
-    def models(self, state: State) -> dict[str, torch.Tensor]:
-        """The clients' own models that are recorded."""
-        return self.algorithm.models(state)
+    def evaluation(self) -> Evaluation:
+        """What records are made with."""
+        return Evaluation(self.objective)
+
+    def model(self, state: State) -> torch.Tensor:
+        """The model that is recorded."""
+        return self.algorithm.model(state, self.evaluation())
 
     def cohort(self, batch: Batch) -> torch.Tensor | None:
         """Who takes part in the batch's present round."""
@@ -165,8 +170,8 @@ class Observer:
     def recorded(self, batch: Batch) -> None:
         """A row was added to every lane of the batch."""
 
-    def saw(self, batch: Batch, opened: Round) -> None:
-        """A round that `Schedule.snapshots` names was made; `opened.seen` holds what went through it."""
+    def saw(self, batch: Batch, opened: Round, x: torch.Tensor) -> None:
+        """A round that `Schedule.snapshots` names was made and ended in the model x; `opened.seen` holds what went through it."""
 
     def ended(self, name: str, status: str, columns: tuple[str, ...], table: np.ndarray) -> None:
         """A lane is done: `status` is finished, converged or diverged; `table` is (rows, columns)."""
@@ -199,15 +204,15 @@ def run(batch: Batch, setting: Setting, schedule: Schedule, observer: Observer) 
         observer.recorded(batch)
     _retire(batch, schedule, observer)  # also after a kill between a row and the ends it brought
     while batch.names:
-        before = batch.state["x"]
         batch.round += 1
         due = batch.round % schedule.record_every == 0 or batch.round == schedule.rounds
+        before = setting.model(batch.state) if due else None
         opened = setting.open(batch, setting.cohort(batch), watch=due)
         if batch.round in schedule.snapshots.rounds:
             opened = replace(opened, seen={})
         _update(batch, setting, opened, setting.algorithm.round(batch.state, opened))
         if opened.seen:
-            observer.saw(batch, opened)
+            observer.saw(batch, opened, setting.model(batch.state))
         if due:
             _record(batch, setting, before)
             observer.recorded(batch)
@@ -241,12 +246,13 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
 
     `before` is the model that the last round began with.
     """
-    x = batch.state["x"]
+    evaluation, method, x = setting.evaluation(), setting.algorithm, setting.model(batch.state)
 
     def measure(model: torch.Tensor) -> dict[str, torch.Tensor]:
         return setting.objective.measure(model, batch.state.get(KEY))
 
-    own = _of_models(setting.models(batch.state), measure)
+    pooled = {name: evaluation.pooled(own) for name, own in method.models(batch.state).items()}
+    own = _of_models(pooled, measure)
     at_x = measure(x)  # last: its gradients are kept for the next round
     values, indices, metadata, down = batch.counters.unbind(dim=1)
     metrics = {
@@ -261,10 +267,10 @@ def _record(batch: Batch, setting: Setting, before: torch.Tensor | None) -> None
         errors = square_of_clients(setting.objective.gradients(x) - batch.state["g_i"])
         metrics["distortion"] = errors.mean(dim=-1)
     if setting.objective.own_tests is not None:
-        found = setting.objective.own_tests(batch.state[setting.algorithm.personal])
+        found = setting.objective.own_tests(method.used(batch.state, evaluation))
         metrics |= of_clients(found, setting.benign(batch))
     metrics |= setting.network.errors(len(x))
-    metrics |= {name: batch.state[name] for name in setting.algorithm.shows}
+    metrics |= {name: batch.state[name] for name in method.shows}
     if setting.selection is not None:
         metrics |= setting.selection.measure(_part(batch.state, KEPT))
     if setting.clock is not None:

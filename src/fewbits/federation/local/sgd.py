@@ -123,9 +123,8 @@ class LocalSGD(Local):
         coupling, jump = added
         (lane, group), step = at, self._step(round)
         begin = start[lane].index_select(0, torch.from_numpy(group))  # by whole rows: faster
-        walk, free = objective.walk, not (self.proximal or coupling or jump)
-        if free and walk is not None and walk.objective is objective:  # not of what wraps another
-            return walk.ends(begin, who, plans, step, self.momentum, pull, statistics)
+        if objective.walk is not None and not (self.proximal or coupling or jump):
+            return objective.walk.ends(begin, who, plans, step, self.momentum, pull, statistics)
         y = aligned.copy(begin)
         velocity = torch.zeros_like(y) if self.momentum else None
         counts = np.array([len(positions) for positions, _ in plans])

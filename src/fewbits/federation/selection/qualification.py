@@ -50,7 +50,7 @@ class Qualification(Selection):
 
     def check(self, algorithm) -> str | None:
         """Why this cannot be used with that method, or None."""
-        if getattr(algorithm, "personal", "x") != "x":
+        if getattr(algorithm, "personal", False):
             return f"judges updates of one model for all, and clients of {algorithm.label} have their own"
         return None
 

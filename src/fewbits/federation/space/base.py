@@ -121,7 +121,7 @@ def misfit(algorithm, local, sending) -> str | None:
         return "clients train in it by local work, so give them some, as local: {name: sgd, ...}"
     if algorithm is not None and algorithm.sends in ("own", "nothing"):
         return "the method sends nothing of what local work makes"
-    if algorithm is not None and algorithm.personal != "x":
+    if algorithm is not None and algorithm.personal:
         return "the method's clients have models of their own, which are in no space of a round"
     if any("previous" in term.anchors for term in made(getattr(local, "terms", {}))):
         return "a model that a client keeps from an earlier round is not in the space of this one"

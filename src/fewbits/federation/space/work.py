@@ -50,6 +50,8 @@ class Inside:
     """f_i(x + E_i z) of z (n,), for local solvers; what is not of models is f_i's own. who (m,): the clients that `frame` has
     maps of, increasing."""
 
+    walk = None  # f's is of its own gradients
+
     def __init__(
         self, objective: Objective, x: torch.Tensor, who: np.ndarray, frame: Frame
     ) -> None:
