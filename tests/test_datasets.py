@@ -45,6 +45,7 @@ FILES = {  # where a set's files lie under the data root
     "cifar100": "cifar-100-python.tar.gz",
     "femnist": "femnist",
     "tiny_shakespeare": "tinyshakespeare",
+    "tiny_imagenet": "tiny-imagenet-200.npy",
     **dict.fromkeys(("mushrooms", "phishing", "a9a", "w8a"), "libsvm"),
 }
 

@@ -13,7 +13,7 @@ from fewbits.models import nets
 from fewbits.vision import torchvision
 
 STREAM = ("start", "test", 0)
-DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
+DIGITS, MNIST, CIFAR, TINY = (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)
 
 COUNTS = [  # name, shape, classes, parameters of the network, its number of parameters
     ("logistic", MNIST, 10, {}, 7_850),
@@ -30,11 +30,13 @@ COUNTS = [  # name, shape, classes, parameters of the network, its number of par
     ("resnet8", CIFAR, 10, {}, 75_290),
     ("resnet20", CIFAR, 10, {"norm": "batch"}, 269_722),  # He et al.: 0.27 M
     ("resnet18", CIFAR, 10, {}, 11_173_962),
+    ("resnet18", TINY, 200, {"norm": "batch"}, 11_271_432),
     ("resnet18", CIFAR, 1000, {"stem": "imagenet"}, 11_689_512),
     ("resnet18", CIFAR, 10, {"projection": (512, 256)}, 11_565_386),
     ("mobilenet_v2", CIFAR, 10, {"variant": "feddecorr"}, 2_296_922),
     ("mobilenet_v2", CIFAR, 100, {"variant": "feddecorr"}, 2_412_212),
     ("mobilenet_v2", CIFAR, 10, {"variant": "feddecorr", "projection": (640, 256)}, 3_270_618),
+    ("mobilenet_v2", TINY, 200, {"variant": "feddecorr"}, 2_540_312),
     ("mobilenet_v2", CIFAR, 10, {}, 2_236_682),
     ("mobilenet_v2", CIFAR, 10, {"width": 0.25, "norm": "batch"}, 250_922),
     ("char_lstm", (80,), 65, {}, 815_945),

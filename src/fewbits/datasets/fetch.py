@@ -66,6 +66,52 @@ def members(
         yield from _members(file, checksums)
 
 
+def archive(root: Path, path: str, checksum: str, url: str) -> Path:
+    """`root/path`, downloaded from `url` if it is not there; its own bytes are checked. Raises DataError like `content`."""
+    file = root / path
+    if not file.exists():
+        _download(url, file, lambda part: _whole(part, checksum))
+    with _named(file):
+        _whole(file, checksum)
+    return file
+
+
+def made(file: Path, make: Callable[[Path], object]) -> None:
+    """See that `file` is there, else `make(part)` it; it appears under its name only when it is whole.
+
+    One process at a time: others wait for it and find the file. Raises DataError where the folder cannot be written to.
+    """
+    if file.exists():
+        return
+    new = [folder for folder in file.parents if not folder.exists()]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(file):
+            if not file.exists():
+                _made(file, make)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be made ({error}); choose another data root") from None
+    finally:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()  # if nothing came of it
+
+
+def _made(file: Path, make: Callable[[Path], object]) -> None:
+    part = file.with_name(f".{file.name}.part")
+    try:
+        make(part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _whole(file: Path, checksum: str) -> None:
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, _kind(checksum)).hexdigest()
+    _compared(found, checksum, "checksum")
+
+
 def _plain(file: Path, suffix: str, checksum: str) -> bytes:
     try:
         with OPENERS[suffix](file, "rb") as stream:
@@ -91,11 +137,18 @@ def _members(file: Path, checksums: dict[str, str]) -> Iterator[tuple[str, bytes
 
 
 def _verified(data: bytes, checksum: str, what: str) -> bytes:
-    kind = {32: "md5", 64: "sha256"}[len(checksum)]
-    found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
+    found = hashlib.new(_kind(checksum), data, usedforsecurity=False).hexdigest()
+    _compared(found, checksum, what)
+    return data
+
+
+def _kind(checksum: str) -> str:
+    return {32: "md5", 64: "sha256"}[len(checksum)]
+
+
+def _compared(found: str, checksum: str, what: str) -> None:
     if found != checksum:
         raise _Bad(f"{what} is {found}, expected {checksum}")
-    return data
 
 
 @contextmanager
@@ -118,7 +171,7 @@ def _download(url: str | None, file: Path, check: Callable[[Path], object]) -> N
         file.parent.mkdir(parents=True, exist_ok=True)
         with _lock(file):
             if not file.exists():
-                _receive_checked(url, file, check)
+                _made(file, lambda part: (_receive(url, part), check(part)))
     except _Bad as error:
         text = f"{file}: not there, and what {url} sent is not it: {error}; get it by another way"
         raise DataError(text) from None
@@ -139,16 +192,6 @@ def _lock(file: Path):
             yield
         finally:
             path.unlink(missing_ok=True)
-
-
-def _receive_checked(url: str, file: Path, check: Callable[[Path], object]) -> None:
-    part = file.with_name(f".{file.name}.part")
-    try:
-        _receive(url, part)
-        check(part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _receive(url: str, part: Path) -> None:
