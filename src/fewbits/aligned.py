@@ -1,10 +1,13 @@
-"""Tensors whose rows begin at multiples of 64 bytes, so that a client's numbers do not depend on who is computed beside it.
+"""Tensors whose parts begin at multiples of 64 bytes, so that a client's numbers do not depend on who is computed beside it.
 
 On some processors the last digits of MKL's products depend on where in memory a matrix begins, and those of torch's functions on
-whether an entry lies in the tail of a vector loop. In a batch over clients both follow from a client's place, unless rows are padded.
+whether an entry lies in the tail of a vector loop. In a batch over clients both follow from a client's place, unless what lies
+at each first index (a client's matrix; of two dimensions, a row) is filled up.
 """
 
 from __future__ import annotations
+
+from math import prod
 
 from fewbits.lazy import torch
 
@@ -12,10 +15,10 @@ BYTES = 64
 
 
 def empty(shape: tuple[int, ...], dtype) -> torch.Tensor:
-    """Not initialised; the padding between rows is no part of it."""
-    *outer, width = shape
-    step = BYTES // dtype.itemsize
-    return torch.empty(*outer, -(-width // step) * step, dtype=dtype)[..., :width]
+    """Not initialised; what fills up is no part of it."""
+    count, *rest = shape
+    step, own = BYTES // dtype.itemsize, prod(rest)
+    return torch.empty(count, -(-own // step) * step, dtype=dtype)[:, :own].view(shape)
 
 
 def copy(x: torch.Tensor) -> torch.Tensor:
@@ -23,10 +26,9 @@ def copy(x: torch.Tensor) -> torch.Tensor:
 
 
 def aligned(x: torch.Tensor) -> torch.Tensor:
-    """x itself if its rows begin so, else a copy."""
-    step = BYTES // x.element_size()
-    there = x.stride(-1) == 1 and all(stride % step == 0 for stride in x.stride()[:-1])
-    return x if there and x.data_ptr() % BYTES == 0 else copy(x)
+    """x itself if its parts begin so, else a copy."""
+    there = x.stride(0) * x.element_size() % BYTES == 0 and x.data_ptr() % BYTES == 0
+    return x if there else copy(x)
 
 
 def bmm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

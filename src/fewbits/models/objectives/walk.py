@@ -165,7 +165,8 @@ class Walk:
             past, now = slice(t * width), slice(t * width, (t + 1) * width)
             z = ahead[:, now]
             if t:
-                z = z.baddbmm_(products[:, now, past], deltas[:, past], alpha=-1)
+                own, done = empty(z.shape, z.dtype), deltas[:, past]
+                z = torch.baddbmm(z, products[:, now, past], done, alpha=-1, out=own)
             z = z if b is None else z.add_(b.value)
             deltas[:, now] = self._above(rest, z, wanted[:, t], scale[:, t], rule, slope)
             _move_bias(b, deltas[:, now], rule)
