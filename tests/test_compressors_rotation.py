@@ -110,12 +110,24 @@ def test_distortion_of_the_table(bits, distortion):
 @pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nearest_is_the_nearest(bits, dtype):
-    edges = lloyd_max.thresholds(bits).astype(dtype)
-    around = [edges, np.nextafter(edges, dtype(9)), np.nextafter(edges, dtype(0))]
+    """But for numbers so near to a threshold that their squares may be rounded to its own."""
+    edges = lloyd_max.thresholds(bits)
+    around = [edges * (1 - 4 * np.finfo(dtype).eps), edges * (1 + 4 * np.finfo(dtype).eps)]
     many = np.abs(np.random.default_rng(bits).standard_normal(20000))
     z = np.concatenate([*around, many, [0, 7, 300]]).astype(dtype)[:, None]
     expected = (z > edges).sum(axis=1)
-    assert lloyd_max.nearest(z, bits, hadamard.Scratch())[:, 0].tolist() == expected.tolist()
+    assert lloyd_max.nearest(z**2, bits, hadamard.Scratch())[:, 0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 6, 4096])
+def test_codes_mean_centroids(bits, dtype, count):
+    codes = np.random.default_rng(count).integers(0, 2**bits, count).astype(np.uint8)
+    found = torch.empty(1, count, dtype=dtype)
+    lloyd_max.look_up(codes, bits, found, hadamard.Scratch())
+    expected = torch.from_numpy(lloyd_max.centroids(bits)[codes]).to(dtype)
+    assert torch.equal(found[0], expected)
 
 
 # DRIVE and EDEN

@@ -59,7 +59,7 @@ class Drive(RotatingQuantiser):
             factor = one / len(u)
         else:
             square = column_sums(u.square_(), how.tile)
-            factor = np.divide(square, one, out=np.zeros_like(one), where=one > 0)
+            factor = np.where(one > 0, square / one, 0)
         return self.on_the_wire(factor, how)[:, None]
 
     def restore(self, codes, floats, how):

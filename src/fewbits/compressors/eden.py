@@ -21,6 +21,8 @@ from fewbits.registry import plugin
 # Proven bounds of E|y - S q|^2 / |y|^2 at scale="mse" for 1 to 8 bits; a test derives them.
 WORST = (0.5, 0.307, 0.097, 0.0276, 0.0075, 0.0020, 0.0005, 0.00013)
 
+SMALLEST = 2.0**-120  # its inverse is a float32
+
 
 @plugin
 class Eden(RotatingQuantiser):
@@ -76,36 +78,26 @@ class Eden(RotatingQuantiser):
 
     def quantise(self, u, how):
         size, tile = len(u), how.tile
-        np.less(u.numpy(), 0, out=how.codes.view(bool))
-        rms = np.sqrt(column_sums(torch.mul(u, u, out=how.spare), tile) / size)
-        inverse = np.divide(1.0, rms, out=np.zeros_like(rms), where=rms > 0)
-        z = u.abs_().mul_(torch.from_numpy(inverse).to(u.dtype))
-        index = lloyd_max.nearest(z.numpy(), self.bits, how.scratch)
-        q = _look_up(lloyd_max.positive(self.bits), index, how.spare, how.scratch)
-        along = column_sums(z.mul_(q), tile)
+        square = torch.mul(u, u, out=how.spare)
+        energy = column_sums(square, tile)
+        unit = np.where(energy > size * SMALLEST, size / energy, 0)  # below, all entries are alike
+        square.mul_(torch.from_numpy(unit).to(u.dtype))
+        place = lloyd_max.nearest(square.numpy(), self.bits, how.scratch)
+        codes, q = how.codes, how.spare
+        np.less(u.numpy(), 0, out=codes.view(bool))
+        np.subtract(
+            np.uint8(2 ** (self.bits - 1)), codes, out=codes
+        )  # of the least positive entry,
+        codes ^= place  # or of the greatest negative one, from which places count downwards
+        lloyd_max.look_up(codes, self.bits, q, how.scratch)
+        along = column_sums(u.mul_(q), tile)
         if self.scale == "unbiased":
-            factor = np.divide(size, along, out=np.zeros_like(along), where=along > 0)
+            factor = np.where(along > 0, energy / along, 0)
         else:
-            square = column_sums(q.square_(), tile)
-            factor = along / square if self.scale == "mse" else np.sqrt(size / square)
-        flip = how.codes  # all bits of a negative entry's code: its mirror image
-        flip *= np.uint8(2**self.bits - 1)
-        index += np.uint8(2 ** (self.bits - 1))
-        np.bitwise_xor(flip, index, out=how.codes)
-        return self.on_the_wire(rms * factor, how)[:, None]
+            norm = column_sums(q.square_(), tile)
+            factor = along / norm if self.scale == "mse" else np.sqrt(energy / norm)
+        return self.on_the_wire(factor, how)[:, None]
 
     def restore(self, codes, floats, how):
-        _look_up(lloyd_max.centroids(self.bits), codes, how.out, how.scratch)
+        lloyd_max.look_up(codes, self.bits, how.out, how.scratch)
         return floats[:, 0]
-
-
-def _look_up(table: np.ndarray, index: np.ndarray, out: torch.Tensor, scratch) -> torch.Tensor:
-    """table[index] in `out`; torch's look-up is faster than NumPy's, and a table of two is an affine map."""
-    if len(table) == 1:
-        return out.fill_(float(table[0]))
-    if len(table) == 2:
-        return out.copy_(torch.from_numpy(index)).mul_(table[1] - table[0]).add_(table[0])
-    wide = scratch("index", *out.shape, torch.int32).copy_(torch.from_numpy(index))
-    values = torch.from_numpy(table).to(out.dtype)
-    torch.index_select(values, 0, wide.view(-1), out=out.view(-1))
-    return out

@@ -30,7 +30,9 @@ LARGEST_BLOCK = 1 << 17
 SMALL_PIECES = (
     1 << 32
 )  # streams of signs: large pieces' widths below, small ones' numbers from here
-FACTOR = 16  # size of the Hadamard matrices that large transforms are products of: three of 16 beat two of 64
+# A large transform is products of Hadamard matrices of 8 with 1,024 columns at a time: OpenBLAS copies nothing for products so
+# small, and each pass takes little longer than reading and writing do.
+FACTOR, COLUMNS = 8, 1024
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,21 @@ class Scratch:
 
     def __init__(self) -> None:
         self.kept: dict[tuple, torch.Tensor] = {}
+        self.shaped: dict[tuple, torch.Tensor] = {}  # views of them: making one takes microseconds
         self.notes: dict[tuple, object] = {}  # what some arrays hold
 
     def __call__(self, name: str, rows: int, columns: int, dtype) -> torch.Tensor:
         """An array (rows, columns) with arbitrary contents, in the memory of the last of that name."""
-        count, flat = rows * columns, self.kept.get((name, dtype))
-        if flat is None or flat.numel() < count:
-            flat = self.kept[name, dtype] = torch.empty(count, dtype=dtype)
-        return flat[:count].view(rows, columns)
+        view = self.shaped.get((name, rows, columns, dtype))
+        if view is None:
+            count, flat = rows * columns, self.kept.get((name, dtype))
+            if flat is None or flat.numel() < count:
+                flat = self.kept[name, dtype] = torch.empty(count, dtype=dtype)
+                self.shaped = {
+                    k: v for k, v in self.shaped.items() if (k[0], k[3]) != (name, dtype)
+                }
+            view = self.shaped[name, rows, columns, dtype] = flat[:count].view(rows, columns)
+        return view
 
 
 class Tile(NamedTuple):
@@ -109,10 +118,13 @@ class Tile(NamedTuple):
         """(size, w)"""
         return self.piece.size, (self.rows.stop - self.rows.start) * self.piece.width
 
+    def part(self, x: torch.Tensor) -> torch.Tensor:
+        """Its entries of `x` (vectors, d)."""
+        return x[self.rows, self.piece.start : self.piece.start + self.piece.length]
+
     def load(self, x: torch.Tensor, sign: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """The columns of `x` (vectors, d) times `sign` (size, w), in `out`."""
-        p = self.piece
-        part = x[self.rows, p.start : p.start + p.length]
+        p, part = self.piece, self.part(x)
         if p.length < p.entries:
             part = torch.nn.functional.pad(part, (0, p.entries - p.length))
         part = part.reshape(-1, p.size, p.width).permute(1, 0, 2)
@@ -243,44 +255,75 @@ def _narrow(u, spare) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _products(u, spare) -> tuple[torch.Tensor, torch.Tensor]:
-    """H = H_64 (x) H_64 (x) ...: one matrix product for each factor."""
-    size, width = u.shape
-    outer = 1
-    while outer < size:
-        factor = min(FACTOR, size // outer)
-        view = (outer, factor, size // (outer * factor) * width)
-        torch.matmul(_matrix(factor, u.dtype), u.view(view), out=spare.view(view))
-        u, spare, outer = spare, u, outer * factor
+    """H = H_8 (x) H_8 (x) ...: products with each factor."""
+    old, new = u.numpy(), spare.numpy()
+    with np.errstate(all="ignore"):  # infinities are the caller's affair
+        for matrix, parts in _factors(*u.shape, u.dtype):
+            a, b = (array.reshape(parts).swapaxes(1, 2) for array in (old, new))
+            np.matmul(matrix, a, out=b)
+            u, spare, old, new = spare, u, new, old
     return u, spare
 
 
 @functools.cache
-def _matrix(size: int, dtype) -> torch.Tensor:
+def _factors(size: int, width: int, dtype) -> list[tuple[np.ndarray, tuple[int, int, int, int]]]:
+    """Each small matrix, and how an array (size, width) is cut for it: (outer, side, parts, columns of a part)."""
+    found, outer = [], 1
+    while outer < size:
+        side = min(FACTOR, size // outer)
+        inner = size // (outer * side)
+        some = min(inner, 1 << max(0, (COLUMNS // width).bit_length() - 1))
+        found.append((_matrix(side, dtype), (outer, side, inner // some, some * width)))
+        outer *= side
+    return found
+
+
+def _matrix(size: int, dtype) -> np.ndarray:
     h = torch.ones(1, 1, dtype=dtype)
     while len(h) < size:
         h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
-    return h
+    return h.numpy()
 
 
 def column_sums(a: torch.Tensor, tile: Tile) -> np.ndarray:
     """Sums of (D, w) over the first axis: (w,) float64. Each in an order that no other column changes."""
-    if tile.piece.large:
-        return a.sum(dim=0).double().numpy()
+    if tile.piece.large:  # two products with ones; NumPy's sums take four times as long
+        size, width = a.shape
+        first = 1 << size.bit_length() // 2
+        part = _ones(first, a.dtype) @ a.numpy().reshape(first, -1)
+        return (_ones(size // first, a.dtype) @ part.reshape(-1, width)).astype(np.float64)
     while (half := a.shape[0] // 2) > 0:
         a = a[:half] + a[half:]
-    return a[0].double().numpy()
+    return a[0].to(torch.float64, copy=True).numpy()
+
+
+@functools.cache
+def _ones(count: int, dtype) -> np.ndarray:
+    return torch.ones(count, dtype=dtype).numpy()
 
 
 def exponents(x: torch.Tensor) -> np.ndarray:
+    """`exponents_of` the rows of `x`."""
+    if len(x) == 1:
+        return exponents_of(np.array([peak(x)]), x.dtype)
+    low, high = torch.aminmax(x, dim=1)
+    return exponents_of(torch.maximum(-low, high).double().numpy(), x.dtype)
+
+
+def peak(x: torch.Tensor) -> float:
+    """The largest magnitude; NaN or infinity if there is one."""
+    low, high = torch.aminmax(x)
+    return max(-low.item(), high.item())
+
+
+def exponents_of(largest: np.ndarray, dtype) -> np.ndarray:
     """Integers e (vectors,): x 2^-e can be squared and summed in x's type without over- or underflow.
 
     0 for rows whose largest entry is between 2^-16 and 2^16, BAD for rows with NaN or infinity.
     """
-    low, high = torch.aminmax(x) if len(x) == 1 else torch.aminmax(x, dim=1)
-    largest = torch.maximum(-low, high).double().reshape(-1).numpy()
     good = np.isfinite(largest)
     e = np.frexp(np.where(good, largest, 0.0))[1].astype(np.int64)
-    bound = 126 if x.dtype == torch.float32 else 1000
+    bound = 126 if dtype == torch.float32 else 1000
     e = np.where(np.abs(e) <= 16, 0, np.clip(e, -bound, bound))
     return np.where(good, e, BAD)
 

@@ -12,23 +12,59 @@ import functools
 import numpy as np
 
 from fewbits.compressors.hadamard import Scratch
+from fewbits.compressors.packing import side_by_side
 from fewbits.lazy import torch
 
 CELLS = 64  # cells a unit in `nearest`'s table; two thresholds are never as close as 1/64
 
 
-def nearest(z: np.ndarray, bits: int, scratch: Scratch) -> np.ndarray:
-    """Index (uint8, shape of `z`) among the positive centroids of the one nearest to each `z` >= 0."""
+def nearest(square: np.ndarray, bits: int, scratch: Scratch) -> np.ndarray:
+    """Place (uint8, shape of `square`) among the positive centroids of the one nearest to each z >= 0, given z^2.
+
+    Squares are what a sender has at hand, and as good to compare. `square` may be overwritten.
+    """
+    kind = square.dtype.type
     if bits <= 4:  # a few comparisons of contiguous memory are faster than a table
-        index, above = (scratch(n, *z.shape, torch.uint8).numpy() for n in ("nearest", "above"))
-        index[...] = 0
-        for threshold in thresholds(bits).astype(z.dtype):
-            np.greater(z, threshold, out=above.view(bool))
-            index += above
-        return index
-    before, inside = _cells(bits, z.dtype)
-    cell = np.minimum(z * z.dtype.type(CELLS), z.dtype.type(len(before) - 1)).astype(np.int32)
-    return np.take(before, cell) + (z > np.take(inside, cell)).view(np.uint8)
+        place, above = (
+            scratch(n, *square.shape, torch.uint8).numpy() for n in ("nearest", "above")
+        )
+        first, *others = _squares(bits, square.dtype)
+        np.greater(square, first, out=place.view(bool))
+        for threshold in others:
+            np.greater(square, threshold, out=above.view(bool))
+            place += above
+        return place
+    before, inside = _cells(bits, square.dtype)
+    z = np.sqrt(square, out=square)
+    cell = np.minimum(z * kind(CELLS), kind(len(before) - 1)).astype(np.int32)
+    return np.take(before, cell, mode="clip") + (z > np.take(inside, cell, mode="clip")).view(
+        np.uint8
+    )
+
+
+def look_up(codes: np.ndarray, bits: int, out: torch.Tensor, scratch: Scratch) -> None:
+    """The centroids that `codes` (uint8, contiguous) mean, in `out`.
+
+    Two or four codes make one place in a table of pairs or fours, as a look-up of 16 bytes takes little longer than one of 4.
+    """
+    together = (4 if bits <= 2 else 2 if bits <= 4 else 1) * 4 // out.element_size()
+    if codes.size % max(1, together) or together < 2:
+        together, words = 1, codes.reshape(-1)
+    else:
+        words = side_by_side(codes.reshape(-1), bits, together)
+    table = _table(bits, together, out.dtype)
+    place = scratch("place", 1, len(words), torch.int32)[0]
+    np.copyto(place.numpy(), words, casting="unsafe")
+    torch.index_select(table, 0, place, out=out.view(-1).view(table.dtype))
+
+
+@functools.cache
+def _table(bits: int, together: int, dtype) -> torch.Tensor:
+    """(2^(bits together),) numbers that consist of `together` centroids each, those of the lowest bits first."""
+    places = np.arange(1 << bits * together)[:, None] >> bits * np.arange(together)
+    rows = torch.from_numpy(centroids(bits)[places & (1 << bits) - 1]).to(dtype)
+    wide = {4: dtype, 8: torch.float64, 16: torch.complex128}[together * rows.element_size()]
+    return rows.view(wide).reshape(-1)
 
 
 def thresholds(bits: int) -> np.ndarray:
@@ -48,6 +84,12 @@ def centroids(bits: int) -> np.ndarray:
     """All centroids, (2^bits,) increasing."""
     c = positive(bits)
     return np.concatenate([-c[::-1], c])
+
+
+@functools.cache
+def _squares(bits: int, dtype) -> list:
+    """Squares of the thresholds; of one bit, which has none, a number that no square is above."""
+    return list(np.append(thresholds(bits) ** 2, np.inf if bits == 1 else []).astype(dtype))
 
 
 @functools.cache

@@ -84,7 +84,7 @@ class Message:
     def to_bytes(self) -> bytes:
         """The payload."""
         head = bytes([VERSION << 5 | self.flag << 4 | self.form, self.codec]) + varint(self.count)
-        return head + b"".join(map(_pack, self.layout, self.sections))
+        return b"".join([head, *map(_pack, self.layout, self.sections)])
 
     @property
     def bits(self) -> Bits:
@@ -137,10 +137,11 @@ def from_bytes(
     return Message(codec, data[0] & 15, count, layout, tuple(sections), bool(data[0] >> 4 & 1))
 
 
-def _pack(f: Field, array: np.ndarray) -> bytes:
+def _pack(f: Field, array: np.ndarray) -> np.ndarray:
+    """Its bytes, as an array whose memory they are."""
     if not f.kind.startswith("uint"):
-        return np.ascontiguousarray(array, FLOATS[f.kind]).tobytes()
-    return packing.pack(array, f.width)
+        return np.ascontiguousarray(array, FLOATS[f.kind])
+    return packing.packed(array, f.width)
 
 
 def _unpack(f: Field, data: bytes) -> np.ndarray:

@@ -15,7 +15,7 @@ from math import gcd
 import numpy as np
 
 FEW = 512  # codes up to which one bit after the other is the shorter way
-BLOCK = 1 << 16  # codes handled at once: a multiple of every group
+BLOCK = 1 << 18  # codes handled at once: a multiple of every group
 
 
 def code_type(width: int) -> type:
@@ -25,25 +25,45 @@ def code_type(width: int) -> type:
 
 def pack(codes: np.ndarray, width: int) -> bytes:
     """`codes` (n integers below 2^width, 1 <= width <= 64) as ceil(n width / 8) bytes."""
-    codes = codes.astype(code_type(width), copy=False)
+    return packed(codes, width).tobytes()
+
+
+def packed(codes: np.ndarray, width: int) -> np.ndarray:
+    """The same as an array of bytes: a copy less on the way into a message."""
+    codes = np.ascontiguousarray(codes, code_type(width))
     if width == 1:
-        return np.packbits(codes, bitorder="little").tobytes()
+        return np.packbits(codes, bitorder="little")
     if width == 8 * codes.itemsize:
-        return codes.astype(codes.dtype.newbyteorder("<"), copy=False).tobytes()
+        return codes.astype(codes.dtype.newbyteorder("<"), copy=False).view(np.uint8)
     if len(codes) <= FEW:
-        return np.packbits(_bits(codes, width), bitorder="little").tobytes()
+        return np.packbits(_bits(codes, width), bitorder="little")
     n, (per, size) = len(codes), _group(width)
-    if width in (2, 4):
-        codes = np.concatenate([codes, np.zeros(-n % 8, np.uint8)]) if n % 8 else codes
-        parts = (codes[start : start + BLOCK] for start in range(0, n, BLOCK))
-        return b"".join(_bytes(part, width) for part in parts)[: -(-n * width // 8)]
     out = np.zeros((-(-n // per), size), "<u8")
+    data = out.reshape(-1).view(np.uint8)
     for start in range(0, n, BLOCK):
         block = codes[start : start + BLOCK]
         if len(block) % per:
             block = np.concatenate([block, np.zeros(-len(block) % per, block.dtype)])
-        _join(_squeeze(block, width), _item(width), out[start // per : (start + BLOCK) // per])
-    return out.reshape(-1).view(np.uint8)[: -(-n * width // 8)].tobytes()
+        if width in (2, 4):  # whole bytes as soon as four or two are together
+            data[start * width // 8 :][: len(block) * width // 8] = side_by_side(
+                block, width, 8 // width
+            )
+        else:
+            _join(_squeeze(block, width), _item(width), out[start // per : (start + BLOCK) // per])
+    return data[: -(-n * width // 8)]
+
+
+def side_by_side(codes: np.ndarray, width: int, together: int) -> np.ndarray:
+    """Each 2 or 4 codes (uint8, of up to 4 or 2 bits) as one number, the first of them in its lowest bits.
+
+    A product moves all codes of a word to its upper end; no two copies of codes overlap on the way.
+    """
+    words = codes.view(f"<u{together}")
+    kind = words.dtype.type
+    factor = sum(1 << (8 - width) * together - (8 - width) * k for k in range(together))
+    words = words * kind(factor)
+    words >>= kind((8 - width) * together)
+    return words
 
 
 def unpack(data: bytes, width: int, count: int) -> np.ndarray:
@@ -137,23 +157,13 @@ def _squeeze(codes: np.ndarray, width: int) -> np.ndarray:
     """Codes as items for `_join`."""
     if width > 8:
         return codes.astype(np.uint64)
-    words = codes.view("<u8")
-    for shift, lower, upper in _steps(width):
-        moved = words >> shift
-        moved &= upper
-        words = words & lower
-        words |= moved
+    words = codes.copy()
+    for lane in (16, 32, 64):  # low + 2^half high becomes low + 2^used high
+        words, half, used = words.view(f"<u{lane // 8}"), lane // 2, lane // 16 * width
+        high = words >> words.dtype.type(half)
+        high *= words.dtype.type((1 << half) - (1 << used))
+        words -= high
     return words
-
-
-def _bytes(codes: np.ndarray, width: int) -> bytes:
-    """Codes of 2 or 4 bits: whole bytes as soon as four or two of them are together."""
-    for step, lane in enumerate((16, 32)):
-        words = codes.view(f"<u{lane // 8}")
-        codes = words >> (lane // 2 - width * (1 << step)) | words
-        if lane * width == 64:
-            return codes.astype(np.uint8).tobytes()  # keeps the low 8 bits of each lane
-    raise ValueError(f"width {width}")
 
 
 def _spread(items: np.ndarray, width: int) -> np.ndarray:

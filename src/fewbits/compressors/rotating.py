@@ -67,8 +67,7 @@ class RotatingQuantiser(Compressor):
         They are rounded to the nearest, or in the direction of `towards`, an infinity.
         """
         exact = np.ldexp(floats, how.shift)
-        with np.errstate(over="ignore"):
-            sent = exact.astype(FLOATS[self.wire])
+        sent = exact.astype(FLOATS[self.wire])
         if towards is not None:
             wrong = sent > exact if towards < 0 else sent < exact
             sent = np.where(wrong, np.nextafter(sent, sent.dtype.type(towards)), sent)
@@ -86,11 +85,12 @@ class RotatingQuantiser(Compressor):
         keys = np.zeros(len(rows), np.uint64) if keys is None else np.asarray(keys).reshape(-1)
         seeds, out = message_seeds(keys), torch.empty_like(rows)
         e, scratch = hadamard.exponents(rows), Scratch()
+        good = e != BAD
         for tile in tiles(len(rows), d, self.block):
             codes = scratch("codes", self.kept(tile.piece.size), tile.shape[1], torch.uint8).numpy()
-            floats = self._send(tile, rows, keys, seeds, e, codes, scratch)
+            floats = self._send(tile, rows, keys, seeds, e * good, codes, scratch)
             self._receive(tile, codes, floats, seeds, scratch, out)
-        out[torch.from_numpy(e == BAD)] = torch.nan
+        out[torch.from_numpy(~good)] = torch.nan
         return Compressed(out.to(x.device, x.dtype).reshape(x.shape), plan.how.bits)
 
     def encode(self, x, where="update", key=0):
@@ -101,16 +101,25 @@ class RotatingQuantiser(Compressor):
             require_finite(x, where)
             values = row.reshape(-1).to(getattr(torch, self.wire)).numpy()
             return Message(self.codec, plan.how.form, d, plan.how.layout, (values,))
-        e = hadamard.exponents(row)
-        if e[0] == BAD:
-            require_finite(x, where)
         keys = np.array([key], np.uint64)
         seeds = message_seeds(keys)
         codes, floats = np.empty(plan.codes, np.uint8), np.empty((plan.blocks, self.floats))
         scratch = Scratch()
-        for tile in tiles(1, d, self.block):
-            here = plan.codes_of(tile, codes)
-            plan.floats_of(tile, floats)[...] = self._send(tile, row, keys, seeds, e, here, scratch)
+
+        def send(e: np.ndarray) -> np.ndarray:
+            """The whole row by this exponent; the right one, which is known when all entries have been read."""
+            peaks = []
+            for tile in tiles(1, d, self.block):
+                peaks.append(hadamard.peak(tile.part(row)))  # brings them into the cache
+                here = plan.codes_of(tile, codes), scratch
+                plan.floats_of(tile, floats)[...] = self._send(tile, row, keys, seeds, e, *here)
+            return hadamard.exponents_of(np.max(peaks, keepdims=True), row.dtype)
+
+        e = send(np.zeros(1, np.int64))
+        if e[0] == BAD:
+            require_finite(x, where)
+        if e[0]:
+            send(e)
         if not np.isfinite(floats).all():
             raise ValueError(f"{where}: too large for {self.wire} on the wire")
         sections = (seeds.astype(np.int64), floats.reshape(-1), codes)
@@ -123,6 +132,7 @@ class RotatingQuantiser(Compressor):
         seed, floats, codes = message.sections
         kind = dtype if dtype in (torch.float32, torch.float64) else torch.float32
         floats = floats.astype(np.float64).reshape(-1, self.floats)
+        codes = codes.astype(np.uint8)
         out = torch.empty(1, d, dtype=kind)
         plan, scratch = _plan(self, d), Scratch()
         for tile in tiles(1, d, self.block):
@@ -141,14 +151,16 @@ class RotatingQuantiser(Compressor):
         """Put a tile's codes into `codes` (kept, w); its floats (w, floats) as they are on the wire."""
         sign = tile.signs(seeds, x.dtype, scratch)
         u = tile.load(x, sign, scratch("u", *tile.shape, x.dtype))
-        columns = np.repeat(np.where(e == BAD, 0, e)[tile.rows], tile.piece.width)
-        if columns.any():
+        shift = -_half(tile.piece)
+        if np.any(e):
+            columns = np.repeat(e[tile.rows], tile.piece.width)
             u.mul_(torch.from_numpy(np.ldexp(1.0, -columns)).to(u.dtype))
+            shift = columns + shift
         spare = scratch("spare", *tile.shape, x.dtype)
         u, spare = hadamard.transform(u, spare, tile.piece.large)
-        shift = columns - _half(tile.piece)
         mine = seeds[tile.rows], keys[tile.rows]
-        return self.quantise(u, Sending(tile, *mine, shift, codes, spare, scratch))
+        with np.errstate(all="ignore"):  # of rows that are not finite, or scaled badly
+            return self.quantise(u, Sending(tile, *mine, shift, codes, spare, scratch))
 
     def _receive(self, tile, codes, floats, seeds, scratch, out) -> None:
         """Put a tile's numbers into `out` (vectors, d)."""
@@ -167,7 +179,7 @@ class Sending(NamedTuple):
     """What `quantise` may use.
 
     seeds, keys: (vectors of the tile,), randomness that the receiver knows; for what it does not, the stream NOISE of keys
-    shift: (w,), a float for column j is sent times 2^shift[j]
+    shift: an integer or (w,), a float for column j is sent times 2^shift[j]
     codes: (kept, w) uint8, to be filled
     spare, scratch: room to work in, the first like the columns
     """
@@ -175,7 +187,7 @@ class Sending(NamedTuple):
     tile: Tile
     seeds: np.ndarray
     keys: np.ndarray
-    shift: np.ndarray
+    shift: np.ndarray | int
     codes: np.ndarray
     spare: torch.Tensor
     scratch: Scratch
