@@ -33,9 +33,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 def _mix(z: np.ndarray) -> np.ndarray:
     """SplitMix64's output function (Steele, Lea, Flood 2014): a bijection of 64-bit numbers."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    z = z ^ (z >> np.uint64(30))
+    z *= np.uint64(0xBF58476D1CE4E5B9)  # in place: two thirds of the time
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
 
 
 def stream(*names: str | int | float) -> np.uint64:
@@ -53,18 +56,23 @@ def fold(keys, counters) -> np.ndarray:
 def integers(keys, count: int) -> np.ndarray:
     """`count` random 64-bit numbers for each key: (*keys.shape, count) uint64."""
     keys = np.asarray(keys, np.uint64)
-    counters = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+    counters = np.arange(1, count + 1, dtype=np.uint64)
+    counters *= _GOLDEN
     return _mix(keys[..., None] + counters)
 
 
 def uniforms(keys, count: int) -> np.ndarray:
     """`count` numbers uniform on [0, 1) for each key: (*keys.shape, count) float64, 53 random bits each."""
-    return (integers(keys, count) >> np.uint64(11)) * 2.0**-53
+    bits = integers(keys, count)
+    bits >>= np.uint64(11)
+    return bits * 2.0**-53
 
 
 def normals(keys, count: int) -> np.ndarray:
     """`count` standard normal numbers for each key: (*keys.shape, count) float64."""
-    return _ndtri()(uniforms(keys, count) + 2.0**-54)
+    shares = uniforms(keys, count)
+    shares += 2.0**-54
+    return _ndtri()(shares, out=shares)
 
 
 @functools.cache

@@ -43,7 +43,7 @@ def write(kind: str, a: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sections (rows, .) for `a` (rows, n); magnitudes above float32's largest are cut to it."""
     if kind == "float64":
         return (a,)
-    a = np.clip(a, -LARGEST, LARGEST)
+    a = np.minimum(np.maximum(a, -LARGEST), LARGEST)  # np.clip takes five times as long to begin
     if kind == "float32":
         return (a.astype(np.float32),)
     if kind == "float16":
