@@ -265,6 +265,24 @@ def test_lanczos_is_taken_where_it_converges_and_only_there():
         assert np.allclose(found @ found.T, np.eye(4), atol=1e-10)
 
 
+def test_single_precision_is_taken_where_it_is_exact_enough_and_only_there():
+    """What is kept is the best to rounding errors; not where nearly all is kept, or nearly no more than a constant promises."""
+    g = np.random.default_rng(0)
+    flat = scipy.linalg.orth(g.standard_normal((400, 256))).T.astype(np.float32)
+    for shape in ((100, 300), (256, 400)):
+        noise = g.standard_normal(shape)
+        falling = scipy.linalg.orth(noise.T).T * 0.9 ** np.arange(len(noise))[:, None]
+        for x in (noise, falling, 1e-10 * falling):
+            a = x.astype(np.float32)
+            found = factorise.in_single(a, 4)
+            best = (scipy.linalg.svdvals(a.astype(float))[:4] ** 2).sum()
+            assert ((found @ a) ** 2).sum() == pytest.approx(best, rel=1e-6)
+        steep = scipy.linalg.orth(noise.T).T * 0.4 ** np.arange(len(noise))[:, None]
+        assert factorise.in_single(steep.astype(np.float32), 4) is None
+    assert factorise.in_single(flat, 4) is None
+    assert factorise.in_single(np.zeros((100, 300), np.float32), 4) is None
+
+
 def test_hooi_reaches_tensorlys_tucker():
     x = kernel()
     for ranks in ([4, 4, 2, 2], [3, 5, 3, 3], [1, 1, 1, 1]):

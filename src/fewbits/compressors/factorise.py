@@ -21,7 +21,13 @@ LARGE = 2**15  # numbers in a matrix from which its products are made one by one
 SUBSET = 64  # side from which only the wanted eigenvectors are computed
 ITERATE, WIDE = 192, 8  # side from which `lanczos` is tried; least ratio of the side to its block
 EXTRA, BLOCKS = 8, 6  # of `lanczos`: extra directions, passes
+GIVE_UP = (
+    np.inf,
+    0.2,
+    1e-2,
+)  # residuals, in the largest eigenvalue, after one, two and more passes
 TOLERANCE = {"float64": (1e-8, 1e-13), "float32": (2e-6, 0.0)}  # and rounding errors
+LOST = 1 / 256  # least share of the energy that is lost where `in_single` is exact enough
 FLOOR = 1e-14  # share of the largest eigenvalue that is rounding error in a Gram matrix
 
 
@@ -29,8 +35,8 @@ def scaled(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The stack with each row divided by a power of two, the exponents (n,), and which rows are finite (n,).
 
     The largest magnitude of a row becomes 0.5 to 1, so that squares neither underflow nor overflow; dividing by a
-    power of two rounds nothing. Rows of float32 whose largest magnitude is 2^-40 to 2^40 are left alone (squares of them are taken
-    in float64). Rows with NaN or infinity become zero.
+    power of two rounds nothing. Rows of float32 whose largest magnitude is 2^-40 to 2^40 are left alone (their squares are
+    float32 numbers too). Rows with NaN or infinity become zero.
     """
     rows = stack.reshape(len(stack), -1)
     if moderate(rows):
@@ -128,10 +134,19 @@ def leading(a: np.ndarray, r: int) -> np.ndarray:
 
 
 def short_side(a: np.ndarray, r: int) -> np.ndarray:
-    """(n, r, m) leading left singular vectors of (n, m, k), m <= k: by block Lanczos if that converges, else exactly."""
-    if a.shape[1] < ITERATE or WIDE * (r + EXTRA) > a.shape[1]:
+    """(n, r, m) leading left singular vectors of (n, m, k), m <= k: the fastest way that is certain to be exact enough."""
+    m = a.shape[1]
+    if m < SUBSET or 4 * r > m:
         return by_gram(a, r)
-    found = (lanczos(row, r) for row in a)
+    ways = [in_single] if a.dtype == np.float32 else []
+    if m >= ITERATE and WIDE * (r + EXTRA) <= m:
+        ways.append(lanczos)
+
+    def of_one(row: np.ndarray) -> np.ndarray:
+        found = (way(row, r) for way in ways)
+        return next((f for f in found if f is not None), None)
+
+    found = [of_one(row) for row in a]
     return np.stack([by_gram(a[i : i + 1], r)[0] if f is None else f for i, f in enumerate(found)])
 
 
@@ -141,22 +156,41 @@ def by_gram(a: np.ndarray, r: int) -> np.ndarray:
     return eigenvectors(np.matmul(a, transposed(a)), r)
 
 
-def lanczos(a: np.ndarray, r: int) -> np.ndarray | None:
+def in_single(a: np.ndarray, r: int) -> np.ndarray | None:
+    """(r, m) float64 from the Gram matrix of one float32 matrix (m, k) in float32, or None.
+
+    An error of 1e-7 in that matrix costs at most about 2r 1e-7 of the energy (Ky Fan), in practice its square. So it is taken where a
+    part of the energy much larger than that is lost anyway, and where more is kept than the r/m that an operator's constant promises.
+    """
+    gram = np.matmul(a, a.T)
+    m, energy = len(a), float(np.trace(gram, dtype=np.float64))
+    found = lanczos(gram, r, energy) if m >= ITERATE and WIDE * (r + EXTRA) <= m else None
+    if found is None:
+        found = eigenvectors(gram[None], r)[0].astype(np.float64)
+    share = float(((found @ gram) * found).sum()) / energy if energy else 0.0
+    return found if r / m / (1 - LOST) < share < 1 - LOST else None
+
+
+def lanczos(a: np.ndarray, r: int, energy: float | None = None) -> np.ndarray | None:
     """(r, m) float64 leading left singular vectors of one matrix (m, k), or None where the Gram matrix is the better way.
 
+    Or given |A|^2, the `energy`, of A A' in place of A.
     Block Lanczos on A A' with full orthogonalisation (Golub, Underwood 1977; Musco, Musco 2015, arXiv 1504.05477), from
     r + 8 fixed directions. The answer is taken only if it is certified: the residuals of the eigenpairs are
     below TOLERANCE of the largest and a thousandth of the smallest wanted eigenvalue (or below rounding), and the kept energy
     is at least the share r/m that an operator's constant promises. Singular values that fall as those of gradients take 3 to 5 passes;
-    flat ones are given up after three, very steep ones in float32 at the end.
+    flat ones are given up after two or three, very steep ones in float32 at the end.
     """
     whole, to = aligned(a), torch.float32 if a.dtype == np.float32 else torch.float64
-    energy = float(torch.linalg.vector_norm(whole, dtype=torch.float64)) ** 2
+    square = energy is not None
+    if not square:
+        energy = float(torch.linalg.vector_norm(whole, dtype=torch.float64)) ** 2
     tolerance, floor = TOLERANCE[a.dtype.name]
     block = _start(a.shape[0], r + EXTRA)
     basis = images = np.empty((a.shape[0], 0))
     for turn in range(BLOCKS):
-        image = torch.mm(whole, torch.mm(whole.T, torch.from_numpy(block).to(to)))
+        image = torch.from_numpy(block).to(to)
+        image = torch.mm(whole, image if square else torch.mm(whole.T, image))
         image = image.to(torch.float64).numpy()
         basis, images = np.hstack([basis, block]), np.hstack([images, image])
         inner = basis.T @ images
@@ -168,7 +202,7 @@ def lanczos(a: np.ndarray, r: int) -> np.ndarray | None:
         if residual <= max(small, floor * values[-1]):
             enough = values.sum() >= r / a.shape[0] * energy
             return np.ascontiguousarray(found[:, ::-1].T) if enough else None
-        if turn >= 2 and residual > 1e-2 * values[-1]:
+        if residual > GIVE_UP[min(turn, 2)] * values[-1]:
             return None
         for _ in range(2):  # twice is enough, also when little is left of the image
             image = np.linalg.qr(image - basis @ (basis.T @ image))[0]
