@@ -18,6 +18,7 @@ from fewbits import registry, rng
 
 KERNELS = [(128, 64, 3, 3), (512, 512, 3, 3)]
 RANK = 8
+CLIENTS = 100
 
 
 def main() -> None:
@@ -38,6 +39,9 @@ def main() -> None:
     for shape in KERNELS:
         for rank in (1, 4, 8):
             print(powersgd(kernel(shape, "decaying").reshape(shape[0], -1), rank), flush=True)
+    print(f"\n{CLIENTS} clients {'pass + decode, ms':>26} {'two products':>13}  ratio")
+    for rank in (1, 4, 8):
+        print(powersgd_batched(KERNELS[0], rank), flush=True)
     print(f"\n{'1200 vectors of 112':22} {'one by one, ms':>15} {'batched':>9}  ratio")
     for name in ("svd", "powersgd", "hosvd", "st_hosvd", "hooi", "tt", "tensor_ring", "cp"):
         print(batched(name), flush=True)
@@ -126,8 +130,20 @@ def powersgd(x: torch.Tensor, rank: int) -> str:
     return f"{name:12} {rank:4} {times}   {one / products:5.2f} {both / products:5.2f}"
 
 
+def powersgd_batched(shape: tuple[int, ...], rank: int) -> str:
+    """A line of the third table: many clients at once, against the products alone, one client after the other."""
+    operator = registry.make("compressor", {"name": "powersgd", "rank": rank})
+    m, n = shape[0], int(np.prod(shape[1:]))
+    x, w, p = torch.randn(CLIENTS, m, n), torch.randn(n, rank), torch.randn(m, rank)
+    keys = rng.fold(rng.stream("benchmark"), np.arange(CLIENTS))
+    products, _ = timed(lambda: [(torch.mm(a, w), torch.mm(a.T, p)) for a in x])
+    ours, _ = timed(lambda: operator.compress(x, (m, n), keys))
+    name = f"{m} x {n}, rank {rank}"
+    return f"{name:20} {1e3 * ours:17.2f} {1e3 * products:13.2f}  {ours / products:5.2f}"
+
+
 def batched(name: str) -> str:
-    """A line of the third table."""
+    """A line of the last table."""
     operator = registry.make("compressor", {"name": name, "rank": 2})
     x = torch.from_numpy(np.random.default_rng(1).standard_normal((1200, 112)))
     keys = rng.fold(rng.stream("benchmark"), np.arange(1200))

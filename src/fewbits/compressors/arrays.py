@@ -1,7 +1,7 @@
 """A batch of tensors as the rows of a NumPy array, and back: what the scalar compressors compute on.
 
 Everything is per row and in an order that does not depend on the other rows, so that a row's result is the
-same, bit for bit, in any batch. (BLAS and torch reductions promise no such thing.)
+same, bit for bit, in any batch. (torch's reductions promise no such thing; NumPy calls BLAS for one row at a time.)
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def blocks(d: int) -> Iterator[slice]:
 def norms(rows: np.ndarray, peak: np.ndarray, power: int) -> np.ndarray:
     """The 1-norm or 2-norm of each row (n,), float64, at least the row's largest magnitude `peak`.
 
-    Computed in the type of `rows` by pairwise sums, where needed after division by a power of two near the peak,
+    Computed in the type of `rows` block by block, where needed after division by a power of two near the peak,
     so that neither overflows nor underflows.
     """
     n, d = rows.shape
@@ -82,9 +82,8 @@ def norms(rows: np.ndarray, peak: np.ndarray, power: int) -> np.ndarray:
         part = work[:, : columns.stop - columns.start]
         source = np.multiply(rows[:, columns], scale, out=part) if unit.any() else rows[:, columns]
         if power == 2:
-            np.multiply(source, source, out=part)
+            total += np.matmul(source[:, None], source[..., None])[:, 0, 0]
         else:
-            np.abs(source, out=part)
-        total += part.sum(axis=-1)
+            total += np.abs(source, out=part).sum(axis=-1)
     with np.errstate(over="ignore"):
         return np.maximum(np.ldexp(np.sqrt(total) if power == 2 else total, unit), peak)

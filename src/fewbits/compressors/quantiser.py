@@ -173,7 +173,8 @@ def _form(coded: tuple[Field, ...], wire: str, d: int) -> Form:
 def signed(codes: np.ndarray, rows: np.ndarray, width: int) -> None:
     """Put the sign of each entry of `rows` above the `width` bits of its code, in place; zeros stay 0."""
     signs = (rows < 0).view(np.uint8).astype(codes.dtype, copy=False)
-    codes |= signs * codes.dtype.type(1 << width)  # several times faster than a shift
+    signs *= codes.dtype.type(1 << width)  # several times faster than a shift
+    codes |= signs
 
 
 def with_sign(values: np.ndarray, codes: np.ndarray, width: int) -> np.ndarray:
