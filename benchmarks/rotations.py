@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.topk import least
 from fewbits import registry
-from fewbits.compressors import hadamard
+from fewbits.compressors import hadamard, walsh
 
 COUNT = 10_000_000
 COMPRESSORS = [
@@ -45,10 +45,10 @@ def transforms(x: torch.Tensor, copy: float) -> list[str]:
     spare = torch.empty_like(tiles[0])
     ways = {
         "transform, blocks of 4096, products": lambda: [
-            hadamard.transform(t, spare, True) for t in tiles
+            walsh.transform(t, spare, True) for t in tiles
         ],
         "transform, blocks of 4096, butterflies": lambda: [
-            hadamard.transform(t, spare) for t in tiles
+            walsh.transform(t, spare) for t in tiles
         ],
         "plain transform of 2^24": lambda: plain(padded),
     }

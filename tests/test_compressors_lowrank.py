@@ -12,7 +12,7 @@ import torch
 from tensorly.decomposition import partial_tucker, tensor_train, tucker
 
 from fewbits import registry, rng
-from fewbits.compressors import factorise, factors, hosvd, reshaping
+from fewbits.compressors import factors, hosvd, leading, reshaping
 from fewbits.compressors import tucker as tucker_form
 from fewbits.compressors.lowrank import DENSE, FACTORS, LowRank
 from fewbits.compressors.message import MessageError
@@ -256,10 +256,10 @@ def test_lanczos_is_taken_where_it_converges_and_only_there():
     g = np.random.default_rng(0)
     flat = g.standard_normal((256, 400))
     falling = scipy.linalg.orth(flat.T).T * 0.7 ** np.arange(256)[:, None]
-    assert factorise.lanczos(flat, 4) is None
+    assert leading.lanczos(flat, 4) is None
     for rank_deficient in (falling, falling[:3].T.repeat(1, 0) @ g.standard_normal((3, 500))):
         a = np.ascontiguousarray(rank_deficient)
-        found = factorise.lanczos(a, 4)
+        found = leading.lanczos(a, 4)
         best = (scipy.linalg.svdvals(a)[:4] ** 2).sum()
         assert ((found @ a) ** 2).sum() == pytest.approx(best, rel=1e-12)
         assert np.allclose(found @ found.T, np.eye(4), atol=1e-10)
@@ -274,13 +274,13 @@ def test_single_precision_is_taken_where_it_is_exact_enough_and_only_there():
         falling = scipy.linalg.orth(noise.T).T * 0.9 ** np.arange(len(noise))[:, None]
         for x in (noise, falling, 1e-10 * falling):
             a = x.astype(np.float32)
-            found = factorise.in_single(a, 4)
+            found = leading.in_single(a, 4)
             best = (scipy.linalg.svdvals(a.astype(float))[:4] ** 2).sum()
             assert ((found @ a) ** 2).sum() == pytest.approx(best, rel=1e-6)
         steep = scipy.linalg.orth(noise.T).T * 0.4 ** np.arange(len(noise))[:, None]
-        assert factorise.in_single(steep.astype(np.float32), 4) is None
-    assert factorise.in_single(flat, 4) is None
-    assert factorise.in_single(np.zeros((100, 300), np.float32), 4) is None
+        assert leading.in_single(steep.astype(np.float32), 4) is None
+    assert leading.in_single(flat, 4) is None
+    assert leading.in_single(np.zeros((100, 300), np.float32), 4) is None
 
 
 def test_hooi_reaches_tensorlys_tucker():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
 from fewbits import registry, rng
-from fewbits.compressors import eden, hadamard, lloyd_max, select, subsample
+from fewbits.compressors import eden, hadamard, lloyd_max, select, subsample, walsh
 from fewbits.compressors.message import MessageError
 
 LARGEST = hadamard.LARGEST_BLOCK
@@ -39,7 +39,7 @@ def errors(compressor, x: torch.Tensor, keys: int, name: str = "errors") -> torc
 def test_transform_is_the_hadamard_matrix(size, width, by_products):
     x = torch.from_numpy(np.random.default_rng(size).standard_normal((size, width)))
     expected = scipy.linalg.hadamard(size) @ x.numpy()
-    found, free = hadamard.transform(x.clone(), torch.empty_like(x), by_products)
+    found, free = walsh.transform(x.clone(), torch.empty_like(x), by_products)
     assert found is not free
     np.testing.assert_allclose(found, expected, atol=1e-12 * size)
 

@@ -83,12 +83,10 @@ class Eden(RotatingQuantiser):
         unit = np.where(energy > size * SMALLEST, size / energy, 0)  # below, all entries are alike
         square.mul_(torch.from_numpy(unit).to(u.dtype))
         place = lloyd_max.nearest(square.numpy(), self.bits, how.scratch)
-        codes, q = how.codes, how.spare
+        codes, q, half = how.codes, how.spare, np.uint8(2 ** (self.bits - 1))
         np.less(u.numpy(), 0, out=codes.view(bool))
-        np.subtract(
-            np.uint8(2 ** (self.bits - 1)), codes, out=codes
-        )  # of the least positive entry,
-        codes ^= place  # or of the greatest negative one, from which places count downwards
+        np.subtract(half, codes, out=codes)  # the code of the least positive centroid, or
+        codes ^= place  # of the greatest negative one, from which places count downwards
         lloyd_max.look_up(codes, self.bits, q, how.scratch)
         along = column_sums(u.mul_(q), tile)
         if self.scale == "unbiased":

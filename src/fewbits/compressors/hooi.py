@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field as Checked
 
-from fewbits.compressors.factorise import leading, orthonormal, times, unfolding
+from fewbits.compressors.factorise import orthonormal, times, unfolding
+from fewbits.compressors.leading import leading
 from fewbits.compressors.lowrank import Ranks
 from fewbits.compressors.tucker import (
     Tucker,

@@ -13,7 +13,8 @@ from pydantic import Field as Checked
 
 from fewbits.compressors import factorise, factors, lowrank, reshaping
 from fewbits.compressors.base import Compressed, size, through_wire
-from fewbits.compressors.factorise import leading, orthonormal, times, unfolding
+from fewbits.compressors.factorise import orthonormal, times, unfolding
+from fewbits.compressors.leading import leading
 from fewbits.compressors.lowrank import DENSE, FACTORS, Plan, Ranks
 from fewbits.compressors.message import Bits
 from fewbits.compressors.tucker import (

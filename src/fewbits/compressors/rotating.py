@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from fewbits.compressors import forms, hadamard
+from fewbits.compressors import forms, hadamard, walsh
 from fewbits.compressors.base import Compressed, Compressor, require_finite, size, through_wire
 from fewbits.compressors.forms import DENSE, FORMS, Form, received
 from fewbits.compressors.hadamard import (
@@ -157,7 +157,7 @@ class RotatingQuantiser(Compressor):
             u.mul_(torch.from_numpy(np.ldexp(1.0, -columns)).to(u.dtype))
             shift = columns + shift
         spare = scratch("spare", *tile.shape, x.dtype)
-        u, spare = hadamard.transform(u, spare, tile.piece.large)
+        u, spare = walsh.transform(u, spare, tile.piece.large)
         mine = seeds[tile.rows], keys[tile.rows]
         with np.errstate(all="ignore"):  # of rows that are not finite, or scaled badly
             return self.quantise(u, Sending(tile, *mine, shift, codes, spare, scratch))
@@ -166,7 +166,7 @@ class RotatingQuantiser(Compressor):
         """Put a tile's numbers into `out` (vectors, d)."""
         u, spare = (scratch(name, *tile.shape, out.dtype) for name in ("received", "other"))
         factor = self.restore(codes, floats, Receiving(tile, seeds[tile.rows], u, scratch))
-        u, _ = hadamard.transform(u, spare, tile.piece.large)
+        u, _ = walsh.transform(u, spare, tile.piece.large)
         down = _half(tile.piece) - (tile.piece.size.bit_length() - 1)
         u.mul_(tile.signs(seeds, u.dtype, scratch))
         u.mul_(torch.from_numpy(np.ldexp(factor, down)).to(u.dtype))

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field as Checked
 
 from fewbits.compressors import factorise, factors
+from fewbits.compressors.leading import leading
 from fewbits.compressors.lowrank import LowRank
 from fewbits.registry import plugin
 
@@ -51,7 +52,7 @@ class SVD(LowRank):
 
     def factorise(self, stack, plan, keys, box):
         a = short_side_first(stack.reshape(len(stack), plan.dims[0], -1))
-        basis = box.send(factorise.leading(a, plan.ranks[0]))
+        basis = box.send(leading(a, plan.ranks[0]))
         q, s, _ = factorise.orthonormal(basis)
         box.finish(np.matmul(s, factorise.product(q, a)))
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field as Checked
 
 from fewbits.compressors import factorise
+from fewbits.compressors.leading import leading
 from fewbits.compressors.lowrank import LowRank
 from fewbits.compressors.tt import chain, cores, cuts, send_chain
 from fewbits.registry import plugin
@@ -55,7 +56,7 @@ class TensorRing(LowRank):
     def factorise(self, stack, plan, keys, box):
         n, (first, tie, *ranks) = len(stack), plan.ranks
         a = stack.reshape(n, plan.dims[0], -1)
-        basis = box.send(factorise.leading(a, first * tie))
+        basis = box.send(leading(a, first * tie))
         q, s, _ = factorise.orthonormal(basis)
         rest = np.matmul(s, factorise.product(q, a)).reshape(n, tie, first, -1)
         closed = np.ascontiguousarray(np.moveaxis(rest, 1, 3))  # R_0 last

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from fewbits.compressors import factorise, factors
+from fewbits.compressors.leading import leading
 from fewbits.compressors.lowrank import LowRank, Ranks, between, wanted_ranks
 from fewbits.registry import plugin
 
@@ -115,7 +116,7 @@ def send_chain(
     s = k = np.ones((n, 1, 1))
     for i, r in enumerate(ranks):
         a = rest.reshape(n, before * groups[i], -1)
-        basis = factorise.leading(a, r).reshape(n, r, before, groups[i])
+        basis = leading(a, r).reshape(n, r, before, groups[i])
         received = box.send(np.matmul(s[:, None], basis))
         effective = np.matmul(k[:, None], received).reshape(n, r, -1)
         q, s, k = factorise.orthonormal(effective)

@@ -16,7 +16,8 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from fewbits.compressors import factorise, factors
-from fewbits.compressors.factorise import leading, orthonormal, times, unfolding
+from fewbits.compressors.factorise import orthonormal, times, unfolding
+from fewbits.compressors.leading import leading
 from fewbits.compressors.lowrank import LowRank, between, wanted_ranks
 
 

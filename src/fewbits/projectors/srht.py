@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from fewbits import rng
-from fewbits.compressors.hadamard import transform
+from fewbits.compressors.walsh import transform
 from fewbits.federation.sampling import permutation
 from fewbits.lazy import torch
 from fewbits.projectors.base import Projector
