@@ -125,6 +125,8 @@ class Tile(NamedTuple):
         p, part = self.piece, self.part(x)
         if p.length < p.entries:
             part = torch.nn.functional.pad(part, (0, p.entries - p.length))
+        if len(part) == 1:
+            return torch.mul(part.view(p.size, p.width), sign, out=out)
         part = part.reshape(-1, p.size, p.width).permute(1, 0, 2)
         torch.mul(part, sign.view(part.shape), out=out.view(part.shape))
         return out

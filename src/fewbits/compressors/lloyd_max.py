@@ -53,7 +53,7 @@ def look_up(codes: np.ndarray, bits: int, out: torch.Tensor, scratch: Scratch) -
     else:
         words = side_by_side(codes.reshape(-1), bits, together)
     table = _table(bits, together, out.dtype)
-    place = scratch("place", 1, len(words), torch.int32)[0]
+    place = scratch("place", len(words), 1, torch.int32).view(-1)
     np.copyto(place.numpy(), words, casting="unsafe")
     torch.index_select(table, 0, place, out=out.view(-1).view(table.dtype))
 

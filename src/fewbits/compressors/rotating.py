@@ -86,9 +86,10 @@ class RotatingQuantiser(Compressor):
         seeds, out = message_seeds(keys), torch.empty_like(rows)
         e, scratch = hadamard.exponents(rows), Scratch()
         good = e != BAD
+        scaling = e * good if e.any() else None
         for tile in tiles(len(rows), d, self.block):
             codes = scratch("codes", self.kept(tile.piece.size), tile.shape[1], torch.uint8).numpy()
-            floats = self._send(tile, rows, keys, seeds, e * good, codes, scratch)
+            floats = self._send(tile, rows, keys, seeds, scaling, codes, scratch)
             self._receive(tile, codes, floats, seeds, scratch, out)
         out[torch.from_numpy(~good)] = torch.nan
         return Compressed(out.to(x.device, x.dtype).reshape(x.shape), plan.how.bits)
@@ -106,7 +107,7 @@ class RotatingQuantiser(Compressor):
         codes, floats = np.empty(plan.codes, np.uint8), np.empty((plan.blocks, self.floats))
         scratch = Scratch()
 
-        def send(e: np.ndarray) -> np.ndarray:
+        def send(e: np.ndarray | None) -> np.ndarray:
             """The whole row by this exponent; the right one, which is known when all entries have been read."""
             peaks = []
             for tile in tiles(1, d, self.block):
@@ -115,7 +116,7 @@ class RotatingQuantiser(Compressor):
                 plan.floats_of(tile, floats)[...] = self._send(tile, row, keys, seeds, e, *here)
             return hadamard.exponents_of(np.max(peaks, keepdims=True), row.dtype)
 
-        e = send(np.zeros(1, np.int64))
+        e = send(None)
         if e[0] == BAD:
             require_finite(x, where)
         if e[0]:
@@ -148,11 +149,14 @@ class RotatingQuantiser(Compressor):
         return message
 
     def _send(self, tile: Tile, x, keys, seeds, e, codes, scratch: Scratch) -> np.ndarray:
-        """Put a tile's codes into `codes` (kept, w); its floats (w, floats) as they are on the wire."""
+        """Put a tile's codes into `codes` (kept, w); its floats (w, floats) as they are on the wire.
+
+        Rows are divided by 2^e first, where there are exponents.
+        """
         sign = tile.signs(seeds, x.dtype, scratch)
         u = tile.load(x, sign, scratch("u", *tile.shape, x.dtype))
         shift = -_half(tile.piece)
-        if np.any(e):
+        if e is not None:
             columns = np.repeat(e[tile.rows], tile.piece.width)
             u.mul_(torch.from_numpy(np.ldexp(1.0, -columns)).to(u.dtype))
             shift = columns + shift
