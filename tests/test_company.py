@@ -35,13 +35,14 @@ LOCAL = [
 
 
 @functools.cache
-def problem(dataset: str, hidden: tuple[int, ...], tanh: bool, bias: bool, clients=SIZES):
+def problem(dataset, hidden: tuple[int, ...], tanh: bool, bias: bool, clients=SIZES, norm="none"):
     """Features, hidden units and classes that are no multiples of 16; clients of different sizes."""
     source = registry.find("dataset", dataset)
     data = registry.make("dataset", {"name": dataset}).load()
     order = rng_of(0).permutation(len(data.y))
     parts = np.split(order[: sum(clients)], np.cumsum(clients)[:-1])
     parameters = {"hidden": list(hidden), "bias": bias, "activation": "tanh" if tanh else "relu"}
+    parameters |= {} if norm == "none" else {"norm": norm}
     net = {"net": "mlp", "parameters": parameters} if hidden else {"net": "logistic"}
     model = registry.make("model", {"name": "network", "precision": "float32", **net})
     return model.objective(data, parts, source)
@@ -83,6 +84,26 @@ def all_updates(dataset, hidden, tanh, bias, number: int) -> torch.Tensor:
     f = problem(dataset, hidden, tanh, bias)
     x = torch.from_numpy(f.start(dataset, 0)[None])
     return updates(solver(LOCAL[number]), f, x, list(range(f.clients)))
+
+
+@pytest.mark.parametrize("batch", [3, 9, None])
+@pytest.mark.parametrize("hidden", [(17,), (30, 9), (64, 200)])
+def test_with_batch_normalisation_too(hidden, batch):
+    """Models and running statistics."""
+    f = problem("digits", hidden, True, True, norm="batch")
+    x = torch.from_numpy(f.start("digits", 0)[None])
+    block = {"name": "sgd", "epochs": 2, "momentum": 0.5} | ({"batch": batch} if batch else {})
+    keys, work = rng.fold(rng.stream("company"), np.arange(1)), solver(block)
+
+    def of(cohort: list[int]):
+        statistics = torch.from_numpy(f.statistics).repeat(1, len(cohort), 1)
+        made = work.updates(f, x, torch.tensor([cohort]), keys, statistics=statistics)
+        return made[0], statistics[0]
+
+    together = of(list(range(f.clients)))
+    for cohort in ([0, 3], [4], [1, 2, 5, 7]):
+        for alone, all_ in zip(of(cohort), together, strict=True):
+            assert torch.equal(alone, all_[cohort])
 
 
 @pytest.mark.parametrize("space", [{"name": "low_rank", "rank": 3}, {"name": "mask", "share": 0.3}])

@@ -134,6 +134,8 @@ def test_stacks_equal_automatic_differentiation(model, local):
 
 
 WALKS = [*NETS, {"net": "digits_cnn", "weight_decay": 0.1},
+         {"net": "mlp", "parameters": {"hidden": [12, 9], "activation": "tanh", "norm": "batch"}, "weight_decay": 0.1},
+         {"net": "mlp", "parameters": {"hidden": [12], "norm": "batch", "bias": False, "projection": [9, 7]}},
          {"net": "digits_cnn", "parameters": {"norm": "batch"}},
          {"net": "digits_cnn", "parameters": {"bias": False}},
          {"net": "digits_cnn", "parameters": {"projection": [9, 7]}},
@@ -148,7 +150,7 @@ def test_a_walk_ends_where_one_gradient_after_the_other_does(model, batch, momen
     data = registry.make("dataset", {"name": "digits"}).load()
     sizes = (13, 38, 38, 5, 1) if batch == 10 else (6, 9)
     parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    if "norm" in model.get("parameters", {}):
+    if model["net"] != "mlp" and "norm" in model.get("parameters", {}):
         parts, batch = [part for part in parts if len(part) > 1], max(batch, 2)
     made = registry.make("model", {"name": "network", "precision": "float64", **model})
     walking, plain = made.objective(data, parts, source), AutogradObjective(made, data, parts, source)  # fmt: skip

@@ -23,7 +23,7 @@ def picture(seed: int, mode: str = "RGB", side: int = 64) -> bytes:
     shape = (side, side, 3) if mode == "RGB" else (side, side)
     pixels = np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
     out = io.BytesIO()
-    Image.fromarray(pixels, mode).save(out, "JPEG")
+    Image.fromarray(pixels).save(out, "JPEG")
     return out.getvalue()
 
 

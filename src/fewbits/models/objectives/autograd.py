@@ -8,11 +8,16 @@ import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from fewbits.models.objectives.base import CHUNK, Batch, NetworkObjective
+from fewbits.models.objectives.base import CHUNK, TOGETHER, Batch, NetworkObjective
 
 
 class AutogradObjective(NetworkObjective):
     """The general form."""
+
+    def __init__(self, model, data, parts, source) -> None:
+        super().__init__(model, data, parts, source)
+        if self.walk is not None and self.walk.together:
+            self.at_once = TOGETHER
 
     def together(self, x, batch: Batch, statistics=None):
         weights = torch.from_numpy(batch.weights).to(self.dtype)

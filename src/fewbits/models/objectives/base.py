@@ -23,6 +23,7 @@ from fewbits.models.objectives.own_tests import OwnTests
 from fewbits.models.objectives.walk import Walk
 
 CHUNK = 4096  # rows that are worked on together: bounds memory
+TOGETHER = 64  # clients of dense networks whose local work is done in one computation
 HELD = (
     2**26
 )  # numbers: gradients of all clients are kept from `measure` for the next round up to so many
@@ -292,9 +293,9 @@ class NetworkObjective:
         return torch.tensor(sums[0], dtype=torch.float64) / torch.tensor(sums[1])
 
     def running(self, statistics: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The vectors inside running statistics (S,), by name; a fixed momentum needs no counters."""
+        """The vectors inside running statistics (..., S), by name; a fixed momentum needs no counters."""
         sizes = [len(vector) for vector in self._kept.values()]
-        return dict(zip(self._kept, statistics.split(sizes), strict=True))
+        return dict(zip(self._kept, statistics.split(sizes, dim=-1), strict=True))
 
     def views(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The parameters inside flat vectors: (*batch, D) -> one (*batch, *its shape) a layer."""

@@ -8,21 +8,25 @@ import torch
 from torch import nn
 
 from fewbits.aligned import BYTES, copy
+from fewbits.models.nets.layers import BatchNormOfRows
 
 After = Literal["relu", "tanh"] | None
 NAMES: dict[type[nn.Module], After] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
-def tail(features: nn.Sequential) -> tuple[int, list[After]]:
-    """How many modules the linear layers that end `features` take, and what follows each of these layers."""
-    modules, found = list(features), []
+def tail(features: nn.Sequential, normalised: bool = False) -> tuple[int, list[After], list[bool]]:
+    """How many modules the linear layers that end `features` take, what follows each of these layers, and whether batch
+    normalisation comes between, which ends the tail where it is not asked for."""
+    modules, found, normed = list(features), [], []
     while len(modules) > 1:
         after = NAMES.get(type(modules[-1]))
         rest = modules[:-1] if after else modules
+        norm = normalised and isinstance(rest[-1], BatchNormOfRows)
+        rest = rest[:-1] if norm else rest
         if not isinstance(rest[-1], nn.Linear):
             break
-        modules, found = rest[:-1], [after, *found]
-    return len(features) - len(modules), found
+        modules, found, normed = rest[:-1], [after, *found], [norm, *normed]
+    return len(features) - len(modules), found, normed
 
 
 def activated(z: torch.Tensor, after: After) -> torch.Tensor:

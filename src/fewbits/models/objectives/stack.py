@@ -14,7 +14,7 @@ from torch import nn
 
 from fewbits.aligned import aligned, bmm, empty
 from fewbits.models import nets
-from fewbits.models.objectives.base import CHUNK, Batch, NetworkObjective
+from fewbits.models.objectives.base import CHUNK, TOGETHER, Batch, NetworkObjective
 from fewbits.models.objectives.dense import activated, before, softmax, tail
 
 
@@ -30,7 +30,7 @@ def is_stack(model, shape, classes) -> bool:
 class StackObjective(NetworkObjective):
     """a_0 = row; a_l = act(W_l a_{l-1} + b_l); logits = W_L a_{L-1} + b_L; cross-entropy."""
 
-    at_once = 64
+    at_once = TOGETHER
     evaluated = CHUNK
 
     def __init__(self, model, data, parts, source) -> None:

@@ -1,8 +1,8 @@
 """Clients' gradient steps on models of their own, in place, with or without momentum.
 
-The dense tail of a network, its last linear layers (of an MLP, all of it), is differentiated by hand, for several clients in
-one batched product: a layer's gradient is the product of two thin matrices, which is added to what it moves and never written
-down. What comes before the tail goes by automatic differentiation.
+The dense tail of a network, its last linear layers (of an MLP, all of it, with batch normalisation too), is differentiated by
+hand, for several clients in one batched product: a layer's gradient is the product of two thin matrices, which is added to what it
+moves and never written down. What comes before the tail goes by automatic differentiation.
 """
 
 from __future__ import annotations
@@ -13,58 +13,30 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from torch.func import functional_call
 
 from fewbits.aligned import aligned, bmm, copy, empty
 from fewbits.models.objectives.dense import activated, before, softmax, tail
+from fewbits.models.objectives.moving import Moving, Rule
+from fewbits.models.objectives.normalised import Normalised
 
 AHEAD = 80  # rows of steps to come that are multiplied by the first layer together
 
 
-class Moving(NamedTuple):
-    """A parameter of some clients (m, ...) and what it moves by, None without momentum."""
+class Layer(NamedTuple):
+    """A linear layer of some clients: W (m, out, in), b (m, 1, out) or None, and what normalises its output, or None."""
 
-    value: torch.Tensor
-    speed: torch.Tensor | None
+    w: Moving
+    b: Moving | None
+    norm: Normalised | None
 
-    def of(self, who: slice) -> Moving:
-        return Moving(self.value[who], None if self.speed is None else self.speed[who])
+    def of(self, who: slice) -> Layer:
+        return Layer(*(each and each.of(who) for each in self))
 
-
-class Rule(NamedTuple):
-    """v <- momentum v + c + pulled y, y <- y - v, where c is the step times the gradient without weight decay, `pulled`
-    the step times the weight decay; v is 0 at first."""
-
-    momentum: float
-    pulled: float
-
-    def begin(self, value: torch.Tensor) -> Moving:
-        """value: aligned, or of one client."""
-        speed = empty(tuple(value.shape), value.dtype).zero_() if self.momentum else None
-        return Moving(value, speed)
-
-    def by_product(self, moving: Moving, delta: torch.Tensor, a: torch.Tensor) -> None:
-        """c is delta'a of every client: (m, B, out), (m, B, in)."""
-        value, speed = moving
-        turned = delta.transpose(1, 2)
-        if speed is None:
-            value.baddbmm_(turned, a, beta=1 - self.pulled, alpha=-1)
-        else:
-            self._settle(value, speed.baddbmm_(turned, a, beta=self.momentum))
-
-    def by(self, moving: Moving, c: torch.Tensor) -> None:
-        value, speed = moving
-        if speed is not None:
-            self._settle(value, speed.mul_(self.momentum).add_(c))
-            return
-        if self.pulled:
-            value.mul_(1 - self.pulled)
-        value.sub_(c)
-
-    def _settle(self, value: torch.Tensor, speed: torch.Tensor) -> None:
-        if self.pulled:
-            speed.add_(value, alpha=self.pulled)
-        value.sub_(speed)
+    def parameters(self) -> list[Moving]:
+        own = [self.w, self.b, *(self.norm[:2] if self.norm else ())]
+        return [each for each in own if each is not None]
 
 
 class Walk:
@@ -73,12 +45,13 @@ class Walk:
     def __init__(self, objective) -> None:
         self.objective = objective
         features = objective.net.features
-        count, self.after = tail(features)
+        count, self.after, self.normed = tail(features, normalised=True)
         self.front = features[: len(features) - count]
         self.biased = objective.net.head.bias is not None
         self.before = len(
             list(self.front.parameters())
         )  # layers of the flat vector that are not the tail's
+        self.together = not self.before and isinstance(self.front[0], nn.Flatten)
 
     def ends(
         self, y, who, plans, step: float, momentum: float = 0.0, pull=None, statistics=None
@@ -94,28 +67,29 @@ class Walk:
         rule = Rule(momentum, step * f.model.weight_decay)
         views = f.views(y)
         named, moved = self._front(views, statistics, rule)
-        layers = self._layers(views, rule)
+        layers = self._layers(views, statistics, rule)
         places, weights = _stacked(plans)
         rows = np.stack([f.parts[i][own] for i, own in zip(who, places, strict=True)])
         scale = torch.from_numpy(step * weights).to(f.dtype).unsqueeze(-1)
-        alone = moved or momentum or rule.pulled or pull
+        alone = moved or momentum or rule.pulled or pull or any(self.normed)
         many = 1 if alone else max(1, AHEAD // rows.shape[2])
         for going, steps in _blocks([len(positions) for positions, _ in plans], many):
-            own, now = rows[going, steps], [_of(going, layer) for layer in layers]
+            own, now = rows[going, steps], [layer.of(going) for layer in layers]
             part, slope = scale[going, steps], None
             if pull is not None:
                 slope = _slope(pull, places[going, steps], weights[going, steps], step)
+            there = torch.from_numpy(weights[going, steps] > 0).flatten(1).unsqueeze(-1)
             if not moved:
                 a = aligned(f.flat(own).flatten(1, 2))
-                self._steps(now, a, own, part, rule, slope)
+                self._steps(now, a, own, part, rule, slope, there)
                 continue
             used = (
                 weights[0, steps.start] > 0
             )  # what only fills up would count in batch normalisation
-            own, part = own[:, :, used], part[:, :, : used.sum()]
+            own, part, there = own[:, :, used], part[:, :, : used.sum()], there[:, used]
             made = functional_call(self.front, named, (f.inputs(own[0, 0]),))
             a = aligned(made.detach()[None])
-            back = self._steps(now, a, own, part, rule, slope, through=True)
+            back = self._steps(now, a, own, part, rule, slope, there, through=True)
             changes = torch.autograd.grad(made, [each.value for each in moved], back[0])
             for each, change in zip(moved, changes, strict=True):
                 rule.by(Moving(each.value.detach(), each.speed), change)
@@ -133,29 +107,40 @@ class Walk:
             named |= {name.removeprefix("features."): value for name, value in running.items()}
         return named, moved
 
-    def _layers(self, views, rule: Rule) -> list[tuple[Moving, Moving | None]]:
-        """(W, b) of the tail's layers, (m, out, in) and (m, 1, out), b None without biases. Copies, since products of
-        pieces of y are slower."""
-        own = [copy(view) for view in views[self.before :]]
-        if not self.biased:
-            return [(rule.begin(w), None) for w in own]
-        pairs = zip(own[::2], own[1::2], strict=True)
-        return [(rule.begin(w), rule.begin(b.unsqueeze(1))) for w, b in pairs]
+    def _layers(self, views, statistics, rule: Rule) -> list[Layer]:
+        """Of the tail. Copies, since products of pieces of y are slower; what batch normalisation keeps is not copied."""
+        own = iter([copy(view) for view in views[self.before :]])
+        kept = [] if statistics is None else list(self.objective.running(statistics).values())
+        kept = iter([each.unsqueeze(1) for each in kept[len(kept) - 2 * sum(self.normed) :]])
+
+        def vector() -> Moving:
+            return rule.begin(next(own).unsqueeze(1))
+
+        layers = []
+        for normed in [*self.normed, False]:
+            w, b = rule.begin(next(own)), vector() if self.biased else None
+            norm = Normalised(vector(), vector(), next(kept), next(kept)) if normed else None
+            layers.append(Layer(w, b, norm))
+        return layers
 
     def _write(self, views, moved, layers) -> None:
         """The copies into the flat vectors."""
-        flat = [moving for layer in layers for moving in layer if moving is not None]
+        flat = [moving for layer in layers for moving in layer.parameters()]
         for view, moving in zip(views, [*moved, *flat], strict=True):
             view.copy_(moving.value.detach().reshape(view.shape))
 
-    def _steps(self, layers, a, rows, scale, rule, slope, through=False) -> torch.Tensor | None:
+    def _steps(
+        self, layers, a, rows, scale, rule, slope, used, through=False
+    ) -> torch.Tensor | None:
         """Some steps of the tail, each by the sum of scale times the rows' gradients; if there are several, without momentum.
 
-        a (m, steps B, in): what goes into it for rows (m, steps, B); scale (m, steps, B, 1). Returns, where `through`, the
+        a (m, steps B, in): what goes into it for rows (m, steps, B); scale (m, steps, B, 1); used (m, B, 1): rows that do not only
+        fill up. Returns, where `through`, the
         derivative of the losses, times scale, by a. That the first layer's inputs are known saves passes over it: after
         steps j < t it is W - sum_j delta_j'a_j, so that it makes of a_t what W does, less (a_t a_j') delta_j.
         """
-        (w, b), *rest = layers
+        (w, b, _), *rest = layers
+        norms = [layer.norm for layer in layers[:-1]]
         count, width = scale.shape[1:3]
         wanted = self.objective.hot[self.objective.targets(rows)]
         ahead = bmm(a, w.value.transpose(1, 2))
@@ -168,7 +153,9 @@ class Walk:
                 own, done = empty(z.shape, z.dtype), deltas[:, past]
                 z = torch.baddbmm(z, products[:, now, past], done, alpha=-1, out=own)
             z = z if b is None else z.add_(b.value)
-            deltas[:, now] = self._above(rest, z, wanted[:, t], scale[:, t], rule, slope)
+            deltas[:, now] = self._above(
+                rest, norms, z, wanted[:, t], scale[:, t], used, rule, slope
+            )
             _move_bias(b, deltas[:, now], rule)
         back = bmm(deltas, w.value) if through else None
         if through and slope and not rest:
@@ -176,21 +163,29 @@ class Walk:
         rule.by_product(w, deltas, a)
         return back
 
-    def _above(self, layers, z, wanted, scale, rule, slope) -> torch.Tensor:
-        """A step of the layers above the first, which gave z (m, B, out); the derivative of the losses, times scale, by z."""
-        values = []
-        for (w, b), after in zip(layers, self.after, strict=True):
+    def _above(self, layers, norms, z, wanted, scale, used, rule, slope) -> torch.Tensor:
+        """A step of the layers above the first, which gave z (m, B, out); the derivative of the losses, times scale, by z.
+        norms: what normalises z, and what every layer but the last gives."""
+        values, seen = [], []
+        for (w, b, _), norm, after in zip(layers, norms, self.after, strict=True):
+            if norm is not None:
+                z, saved = norm.forward(z, used)
+                z = aligned(z)
+                seen.append(saved)
             values.append(activated(z, after))
             z = bmm(values[-1], w.value.transpose(1, 2))
             z = z if b is None else z.add_(b.value)
         delta = softmax(z).sub_(wanted).mul_(scale)
-        for (w, b), a, after in zip(layers[::-1], values[::-1], self.after[::-1], strict=True):
+        below = zip(values[::-1], self.after[::-1], norms[::-1], strict=True)
+        for (w, b, _), (a, after, norm) in zip(layers[::-1], below, strict=True):
             back = bmm(delta, w.value)
             if slope and a is values[-1]:
                 back += slope(a)
             rule.by_product(w, delta, a)
             _move_bias(b, delta, rule)
             delta = before(back, a, after)
+            if norm is not None:
+                delta = aligned(norm.back(delta, seen.pop(), rule))
         return delta
 
 
@@ -227,9 +222,3 @@ def _blocks(counts: list[int], many: int) -> Iterator[tuple[slice, slice]]:
             end = begin + len(list(alike))
             yield slice(begin, end), slice(first, first + span)
             begin = end
-
-
-def _of(who: slice, layer):
-    """The layer (W, b) of some clients."""
-    w, b = layer
-    return w.of(who), None if b is None else b.of(who)
