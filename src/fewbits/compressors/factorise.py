@@ -2,8 +2,9 @@
 products with a large float32 update are float32.
 
 A row of a stack comes out the same, bit for bit, whatever the other rows are: NumPy's `matmul`, `eigh` and `qr` call
-BLAS and LAPACK once for each matrix of a stack, and large matrices are multiplied one by one. (torch.bmm gives no such
-promise.) Which way is taken depends on shapes and on the row's own numbers.
+OpenBLAS and LAPACK once for each matrix of a stack. (torch.bmm gives no such promise, nor does MKL, whose last digits depend on where
+in memory a matrix lies; with the few columns of a factor it takes twice to ten times as long, too.) Which way is taken depends on shapes
+and on the row's own numbers.
 
 Bases are kept transposed, U' (n, r, m): rows orthonormal, and a column of U is contiguous where it is rounded and sent.
 """
@@ -14,7 +15,7 @@ import numpy as np
 
 from fewbits.lazy import torch
 
-LARGE = 2**15  # numbers in a matrix from which its products are made one by one, by torch
+LARGE = 2**15  # numbers in a float32 matrix from which its products are float32
 
 
 def scaled(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,25 +64,20 @@ def largest_magnitude(rows: np.ndarray) -> np.ndarray:
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m, k) @ (n, k, p). Of two dtypes the large one's is used, and the result is float64."""
-    m, k, p = a.shape[1], a.shape[2], b.shape[2]
-    if k == 1:
-        return a * b  # half the time of a product by BLAS
-    if max(m * k, k * p, m * p) < LARGE or (1 in (m, p) and a.dtype == b.dtype):
-        return np.matmul(a, b)  # with a vector in half the time of torch's, of which no two agree
-    dtype = (a if m * k >= k * p else b).dtype
-    out = np.empty((len(a), m, p), dtype)
-    for left, right, to in zip(
-        a.astype(dtype, copy=False), b.astype(dtype, copy=False), out, strict=True
-    ):
-        to[...] = torch.mm(aligned(left), aligned(right)).numpy()
-    return out if a.dtype == b.dtype else out.astype(np.float64)
+    if a.dtype == b.dtype:
+        return _product(a, b)
+    large = a if a.shape[1] >= b.shape[2] else b
+    dtype = large.dtype if large[0].size >= LARGE else np.float64
+    out = _product(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
+    return out.astype(np.float64, copy=False)
 
 
-def aligned(a: np.ndarray) -> torch.Tensor:
-    """`a` as a tensor whose memory starts at a multiple of 64 bytes, copied if it does not: MKL's products
-    depend on that in their last digits, on some processors, and where a row lies in a stack is chance."""
-    there = torch.from_numpy(a)
-    return there if a.ctypes.data % 64 == 0 else there.clone(memory_format=torch.preserve_format)
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.shape[2] == 1:
+        return a * b  # takes half the time of a product by BLAS
+    if abs(b.strides[2]) > b.itemsize:  # so does the transposed product where b lies by columns
+        return transposed(np.matmul(transposed(b), transposed(a)))
+    return np.matmul(a, b)
 
 
 def transposed(a: np.ndarray) -> np.ndarray:
