@@ -128,6 +128,20 @@ def test_a_row_does_not_depend_on_the_others(name, kind):
                 assert torch.equal(alone, together[i])
 
 
+@pytest.mark.parametrize("name", ["powersgd", "svd", "tt"])
+def test_products_with_vectors_do_not_depend_on_where_a_row_lies(name):
+    """Rank 1, large enough for float32, whatever the row's offset in memory is."""
+    shape, keys = (128, 576), rng.fold(rng.stream("vectors"), np.arange(4))
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(5))
+    compressor = make(name, rank=1)
+    together = compressor.compress(x, shape, keys).value
+    for offset in range(1, 17, 3):
+        shifted = torch.empty(x[3].numel() + offset)[offset:].reshape(1, *shape)
+        shifted.copy_(x[3:])
+        alone = compressor.compress(shifted, shape, keys[3:]).value[0]
+        assert torch.equal(alone, together[3])
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(), (1,), (2,), (3, 1), (1, 1, 3, 3), (5, 2)], ids=str)
 def test_dense_where_factors_are_not_shorter(name, shape):
