@@ -9,6 +9,8 @@ VENV := .venv
 PAPER ?= ef21,lowrank_talk,fedavg
 # Extra words for pip when it installs torch, for example another index for a CPU-only or CUDA build.
 TORCH_ARGS ?=
+# Tests on several cores, the files in their order, each at one of them.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -28,10 +30,10 @@ paper: $(READY) ## the same at the papers' own scale (hours; needs the data sets
 	@echo "The report: $(CURDIR)/reports/report-paper.pdf"
 
 test: $(READY) ## all tests, the long ones too
-	@python -m pytest
+	@python -m pytest $(SPREAD)
 
 test-quick: $(READY) ## the tests that take seconds
-	@python -m pytest -m "not pipeline and not long"
+	@python -m pytest $(SPREAD) -m "not pipeline and not long"
 
 ui: $(READY) ## browse the runs in MLflow, on this machine only
 	@fewbits ui
