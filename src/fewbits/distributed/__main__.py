@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fewbits.cli import CONFIG_OPTION, DATA_OPTION, path_option, where_data
+from fewbits.options import CONFIG_OPTION, DATA_OPTION, path_option, where_data
 
 
 @click.command()
