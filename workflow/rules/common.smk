@@ -23,6 +23,17 @@ RUNS = digest(" ".join(run.id for run in PLAN.runs))
 REPORT = "reports/report.pdf" if SCALE == "default" else f"reports/report-{SCALE}.pdf"
 
 
+def processors():
+    """Of this machine, that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# Places of `--cores` for each training job.
+SHARE = max(1, ((workflow.cores or 1) - 2) // processors())
+
+
 # Jobs use the interpreter that runs Snakemake, whether or not its environment is activated, and the
 # configuration of this call.
 shell.prefix(

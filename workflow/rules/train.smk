@@ -12,7 +12,9 @@ rule train:
         "logs/train/{job}.log",
     benchmark:
         "logs/train/{job}.benchmark.tsv"
-    threads: 1
+    # One thread each. Of more places than processors (`--cores 8` on a laptop of two) a job takes several, since training
+    # jobs that share a processor's cache take longer; a few places are left for the moments of work between them.
+    threads: SHARE
     resources:  # for schedulers that want to know; more at each new attempt
         runtime=lambda w, attempt: attempt * PLAN.jobs[w.job].minutes,
         mem_mb=lambda w, attempt: attempt * 2000,
