@@ -29,7 +29,13 @@ class Rows:
 
 def round_keys(keys: np.ndarray, number: int) -> np.ndarray:
     """The lanes' streams in a round, from their own: (lanes,) uint64."""
-    return rng.fold(rng.fold(keys, ROUND), number)
+    return rng.fold(_of_rounds(keys.tobytes()).reshape(keys.shape), number)
+
+
+@functools.lru_cache(maxsize=16)
+def _of_rounds(keys: bytes) -> np.ndarray:
+    """Remembered, since every round asks for it: in small problems that is 3 % of a round."""
+    return rng.fold(np.frombuffer(keys, np.uint64), ROUND)
 
 
 def round_seeds(keys: np.ndarray, who: np.ndarray) -> np.ndarray:
