@@ -31,7 +31,7 @@ def processors():
 
 
 # Places of `--cores` for each training job.
-SHARE = max(1, ((workflow.cores or 1) - 2) // processors())
+SHARE = max(1, ((workflow.resource_settings.cores or 1) - 2) // processors())
 
 
 # Jobs use the interpreter that runs Snakemake, whether or not its environment is activated, and the
