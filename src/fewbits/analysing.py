@@ -6,23 +6,11 @@ from pathlib import Path
 
 import click
 
-from fewbits.options import (
-    CONFIG_OPTION,
-    RESULTS_OPTION,
-    SCALE_OPTION,
-    STUDY_OPTION,
-    path_option,
-    planned,
-    settings,
-    study_at,
-)
+from fewbits.options import of_pipeline, of_study, path_option, planned, settings, study_at
 
 
 @click.command()
-@STUDY_OPTION
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_study
 def collect(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Gather a study's runs into two tables."""
     from fewbits import studies
@@ -35,10 +23,7 @@ def collect(study: str, config: Path, scale: str | None, results: Path) -> None:
 
 
 @click.command()
-@STUDY_OPTION
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_study
 def measure(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Apply a study's operators to the snapshots of its runs.
 
@@ -57,10 +42,7 @@ def measure(study: str, config: Path, scale: str | None, results: Path) -> None:
 
 
 @click.command()
-@STUDY_OPTION
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_study
 def spectra(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Gather the spectra of representations in the snapshots of a study's runs: spectra.csv."""
     from fewbits.spectra import gather, kept
@@ -75,10 +57,7 @@ def spectra(study: str, config: Path, scale: str | None, results: Path) -> None:
 
 
 @click.command()
-@STUDY_OPTION
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_study
 def judge(study: str, config: Path, scale: str | None, results: Path) -> None:
     """Check a study's claims: claims.csv."""
     from fewbits.analysis.claims import judge_folder
@@ -88,12 +67,9 @@ def judge(study: str, config: Path, scale: str | None, results: Path) -> None:
 
 
 @click.command()
-@STUDY_OPTION
+@of_study
 @click.option("--figure", help="Only this figure.")
 @click.option("--tables", is_flag=True, help="Only the tables.")
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
 def draw(study: str, figure, tables: bool, config: Path, scale, results: Path) -> None:
     """Draw a study's figures and tables.
 
@@ -114,9 +90,7 @@ def draw(study: str, figure, tables: bool, config: Path, scale, results: Path) -
 
 
 @click.command()
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_pipeline
 def provenance(config: Path, scale: str | None, results: Path) -> None:
     """Write down versions, machine and times.
 
@@ -134,9 +108,7 @@ def provenance(config: Path, scale: str | None, results: Path) -> None:
 
 
 @click.command()
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_pipeline
 @path_option("--out", Path("reports/report.pdf"), "The PDF.")
 @click.option("--png", type=click.Path(path_type=Path), help="Instead: one page as a picture.")
 @click.option("--page", default=1, show_default=True, help="Which page, with --png.")

@@ -15,8 +15,7 @@ from fewbits import analysing, compressing, recording
 from fewbits.options import (
     CONFIG_OPTION,
     DATA_OPTION,
-    RESULTS_OPTION,
-    SCALE_OPTION,
+    of_pipeline,
     path_option,
     planned,
     study_at,
@@ -94,9 +93,7 @@ def check(files: tuple[Path, ...], config: Path) -> None:
 
 
 @main.command()
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_pipeline
 def plan(config: Path, scale: str | None, results: Path) -> None:
     """Expand the studies into runs and jobs.
 
@@ -117,9 +114,7 @@ def plan(config: Path, scale: str | None, results: Path) -> None:
 )
 @click.option("--study", help="Instead: all that this study needs, in RESULTS/partitions/.")
 @click.option("--receipt", type=click.Path(path_type=Path), help="Write their digests here.")
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_pipeline
 @DATA_OPTION
 def partition(
     dataset, partition, seed: int, out, study, receipt, config, scale, results, data_root
@@ -165,9 +160,7 @@ def divide_of_study(study: str, config: Path, scale, results: Path, receipt, roo
 
 
 @main.command()
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_pipeline
 @click.option("--receipt", type=click.Path(path_type=Path), help="Write the pictures' paths here.")
 def pictures(config: Path, scale: str | None, results: Path, receipt) -> None:
     """Draw which client holds which classes, for all partitions.

@@ -35,6 +35,16 @@ DATA_OPTION = click.option(
 )
 
 
+def of_pipeline(command):
+    """The options of a command about all studies: config, scale, results."""
+    return CONFIG_OPTION(SCALE_OPTION(RESULTS_OPTION(command)))
+
+
+def of_study(command):
+    """Those of a command about one: study, config, scale, results."""
+    return STUDY_OPTION(of_pipeline(command))
+
+
 def settings(config: Path, scale: str | None):
     """The configuration, with the scale of the command line if one is given."""
     from fewbits.studies import load_config

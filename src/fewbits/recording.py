@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fewbits.options import CONFIG_OPTION, RESULTS_OPTION, SCALE_OPTION, planned
+from fewbits.options import RESULTS_OPTION, of_pipeline, planned
 
 
 @click.command()
@@ -37,9 +37,7 @@ def prepare_if_possible(results: Path) -> None:
 
 
 @click.command()
-@CONFIG_OPTION
-@SCALE_OPTION
-@RESULTS_OPTION
+@of_pipeline
 def sync(config: Path, scale: str | None, results: Path) -> None:
     """Complete and verify the MLflow record."""
     from fewbits import tracking

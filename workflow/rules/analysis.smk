@@ -102,10 +102,6 @@ for study in STUDIES:
             figures=digest(section(study, "figures")),
             tables=digest(section(study, "tables")),
             labels=digest(operators(study, labels=True)),
-            code=fingerprint.of_analysis(
-                "fewbits.analysis.draw",
-                "fewbits.analysis.tabulate",
-                *figure_modules(study),
-            ),
+            code=lambda w, study=study: code_of_drawing(study),
         shell:
             "fewbits draw --study {params.study} --scale {params.scale} > {log} 2>&1"

@@ -103,9 +103,12 @@ def published_files(study):
     return [f"config/published/{o['file']}.yaml" for o in options if "file" in o]
 
 
-def figure_modules(study):
+def code_of_drawing(study):
     kinds = {figure.kind for figure in items(study, "figures")}
-    return sorted(registry.find("figure", kind).__module__ for kind in kinds)
+    modules = sorted(registry.find("figure", kind).__module__ for kind in kinds)
+    return fingerprint.of_analysis(
+        "fewbits.analysis.draw", "fewbits.analysis.tabulate", *modules
+    )
 
 
 def measured(study):

@@ -122,8 +122,7 @@ class SampledTopK(Sparsifier):
 @functools.cache
 def _mean_kept(k: int, d: int, sample: int, rank: int) -> float:
     """E min(k, rank in the whole of the sample's rank-th largest) = sum over r < k of P(rank > r)."""
-    from scipy.special import (
-        bdtr,
-    )  # the binomial's distribution function; scipy.stats takes long to load
+    # The binomial's distribution function, from here since scipy.stats takes long to load.
+    from scipy.special import bdtr
 
     return float(bdtr(rank - 1, sample, np.arange(k) / d).sum())

@@ -24,9 +24,8 @@ from fewbits.models.objectives.walk import Walk
 
 CHUNK = 4096  # rows that are worked on together: bounds memory
 TOGETHER = 64  # clients of dense networks whose local work is done in one computation
-HELD = (
-    2**26
-)  # numbers: gradients of all clients are kept from `measure` for the next round up to so many
+# Numbers: gradients of all clients are kept from `measure` for the next round up to so many.
+HELD = 2**26
 
 
 class Batch(NamedTuple):
@@ -56,9 +55,8 @@ class NetworkObjective:
 
     smoothness = None
     at_once = 1  # clients whose local work is done in one computation
-    evaluated = (
-        128  # rows evaluated together: what convolutions make of more falls out of the cache
-    )
+    # Rows evaluated together: what convolutions make of more falls out of the cache.
+    evaluated = 128
 
     def __init__(self, model, data: Arrays, parts: list[np.ndarray], source) -> None:
         self.model, self.data, self.source = model, data, source
@@ -191,9 +189,8 @@ class NetworkObjective:
 
     def flat(self, rows: np.ndarray) -> torch.Tensor:
         """Rows of the training data as numbers: (*rows.shape, features)."""
-        picked = self._x.index_select(
-            0, torch.from_numpy(rows.reshape(-1))
-        )  # by whole rows: 8 times indexing
+        # By whole rows, which is 8 times as fast as indexing.
+        picked = self._x.index_select(0, torch.from_numpy(rows.reshape(-1)))
         return self._float(picked).reshape(*rows.shape, -1)
 
     def _float(self, picked: torch.Tensor) -> torch.Tensor:

@@ -42,9 +42,8 @@ def before(delta: torch.Tensor, a: torch.Tensor, after: After) -> torch.Tensor:
         return delta
     if after == "tanh":
         return delta.mul_(1 - a * a)
-    return torch.ops.aten.threshold_backward(
-        delta, a, 0, grad_input=delta
-    )  # several times faster than a product
+    # Several times faster than a product.
+    return torch.ops.aten.threshold_backward(delta, a, 0, grad_input=delta)
 
 
 def softmax(z: torch.Tensor) -> torch.Tensor:

@@ -48,9 +48,8 @@ class Walk:
         count, self.after, self.normed = tail(features, normalised=True)
         self.front = features[: len(features) - count]
         self.biased = objective.net.head.bias is not None
-        self.before = len(
-            list(self.front.parameters())
-        )  # layers of the flat vector that are not the tail's
+        # Layers of the flat vector that are not the tail's.
+        self.before = len(list(self.front.parameters()))
         self.together = not self.before and isinstance(self.front[0], nn.Flatten)
 
     def ends(
@@ -83,9 +82,8 @@ class Walk:
                 a = aligned(f.flat(own).flatten(1, 2))
                 self._steps(now, a, own, part, rule, slope, there)
                 continue
-            used = (
-                weights[0, steps.start] > 0
-            )  # what only fills up would count in batch normalisation
+            # What only fills up would count in batch normalisation.
+            used = weights[0, steps.start] > 0
             own, part, there = own[:, :, used], part[:, :, : used.sum()], there[:, used]
             made = functional_call(self.front, named, (f.inputs(own[0, 0]),))
             a = aligned(made.detach()[None])
@@ -135,9 +133,9 @@ class Walk:
         """Some steps of the tail, each by the sum of scale times the rows' gradients; if there are several, without momentum.
 
         a (m, steps B, in): what goes into it for rows (m, steps, B); scale (m, steps, B, 1); used (m, B, 1): rows that do not only
-        fill up. Returns, where `through`, the
-        derivative of the losses, times scale, by a. That the first layer's inputs are known saves passes over it: after
-        steps j < t it is W - sum_j delta_j'a_j, so that it makes of a_t what W does, less (a_t a_j') delta_j.
+        fill up. Returns, where `through`, the derivative of the losses, times scale, by a. That the first layer's inputs are
+        known saves passes over it: after steps j < t it is W - sum_j delta_j'a_j, so that it makes of a_t what W does, less
+        (a_t a_j') delta_j.
         """
         (w, b, _), *rest = layers
         norms = [layer.norm for layer in layers[:-1]]
