@@ -14,23 +14,26 @@ from fewbits.lazy import torch
 BYTES = 64
 
 
-def empty(shape: tuple[int, ...], dtype) -> torch.Tensor:
+def empty(shape: tuple[int, ...], dtype, device=None) -> torch.Tensor:
     """Not initialised; what fills up is no part of it."""
     count, *rest = shape
     step, own = BYTES // dtype.itemsize, prod(rest)
-    return torch.empty(count, -(-own // step) * step, dtype=dtype)[:, :own].view(shape)
+    whole = torch.empty(count, -(-own // step) * step, dtype=dtype, device=device)
+    return whole[:, :own].view(shape)
 
 
 def copy(x: torch.Tensor) -> torch.Tensor:
-    return empty(tuple(x.shape), x.dtype).copy_(x)
+    return empty(tuple(x.shape), x.dtype, x.device).copy_(x)
 
 
 def aligned(x: torch.Tensor) -> torch.Tensor:
-    """x itself if its parts begin so, else a copy."""
+    """x itself if its parts begin so, or on another device, else a copy."""
+    if not x.is_cpu:
+        return x
     there = x.stride(0) * x.element_size() % BYTES == 0 and x.data_ptr() % BYTES == 0
     return x if there else copy(x)
 
 
 def bmm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The products of (m, i, j) and (m, j, k), aligned as their factors (or what these are the transposes of) should be."""
-    return torch.bmm(a, b, out=empty((*a.shape[:2], b.shape[2]), a.dtype))
+    return torch.bmm(a, b, out=empty((*a.shape[:2], b.shape[2]), a.dtype, a.device))

@@ -15,11 +15,13 @@ from fewbits import analysing, compressing, recording
 from fewbits.options import (
     CONFIG_OPTION,
     DATA_OPTION,
+    DEVICE_OPTION,
     of_pipeline,
     path_option,
     planned,
     study_at,
     where_data,
+    which_device,
 )
 
 
@@ -196,7 +198,10 @@ def pictures(config: Path, scale: str | None, results: Path, receipt) -> None:
     "--start", type=click.Path(path_type=Path), help="Starting point, a .npy file (with --spec)."
 )
 @DATA_OPTION
-def train(spec, job, config, out: Path, receipt, partitions, start, data_root: Path) -> None:
+@DEVICE_OPTION
+def train(
+    spec, job, config, out: Path, receipt, partitions, start, data_root: Path, device: str
+) -> None:
     """Train one run, or the runs of a job.
 
     What is done already is left as it is.
@@ -208,11 +213,11 @@ def train(spec, job, config, out: Path, receipt, partitions, start, data_root: P
     from fewbits.studies import read_run
     from fewbits.train import Places, digests, train, train_one
 
-    data_root = where_data(data_root, config)
+    data_root, device = where_data(data_root, config), which_device(device, config)
     if (spec is None) == (job is None):
         raise click.UsageError("give one of --spec and --job")
     if spec is not None:
-        status = train_one(read_run(spec), out, data_root, start, say=click.echo)
+        status = train_one(read_run(spec), out, data_root, start, click.echo, device)
         click.echo(f"{status}: {out}")
         return
     if start is not None:
@@ -224,7 +229,7 @@ def train(spec, job, config, out: Path, receipt, partitions, start, data_root: P
     runs = {entry["run"]: entry["spec"] for entry in entries}
     saved = {e["run"]: partitions / e["partition"] for e in entries} if partitions else {}
     places = Places(out, data_root, saved)
-    done = train(runs, places, say=click.echo)
+    done = train(runs, places, say=click.echo, device=device)
     if receipt is not None:
         write_json(receipt, digests(runs, places))
     click.echo(f"{done} of {len(runs)} runs trained, the others were up to date")

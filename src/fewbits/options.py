@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import click
+
+from fewbits.devices import PROCESSOR, Asked
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"  # before NumPy is loaded: the number of threads changes digits
@@ -28,6 +31,12 @@ SCALE_OPTION = click.option(
     "--scale", type=click.Choice(["default", "paper"]), help="Instead of the configuration's scale."
 )
 STUDY_OPTION = click.option("--study", required=True, help="Name of the study, e.g. ef21.")
+DEVICE_OPTION = click.option(
+    "--device",
+    envvar="FEWBITS_DEVICE",
+    type=click.Choice(get_args(Asked)),
+    help="What networks are computed on. [default: FEWBITS_DEVICE, then the configuration's, then cpu]",
+)
 DATA_OPTION = click.option(
     "--data-root",
     type=click.Path(path_type=Path),
@@ -61,6 +70,11 @@ def where_data(given: Path | None, config: Path) -> Path | None:
         root = settings(config, None).data_root
         return Path(root) if root else None
     return given
+
+
+def which_device(given: str | None, config: Path) -> str:
+    """The device of the command line, else of the configuration where there is one."""
+    return given or (settings(config, None).device if config.exists() else PROCESSOR)
 
 
 def planned(config: Path, scale: str | None, results: Path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from fewbits import checkpoint, environment, fingerprint, registry
+from fewbits import checkpoint, devices, environment, fingerprint, registry
 from fewbits.datasets.base import Arrays
 from fewbits.federation import (
     assemble,
@@ -64,14 +64,21 @@ class OneRun(Places):
 Say = Callable[[str], None]
 
 
-def train(runs: dict[str, dict], places: Places, say: Say = print, resume: bool = True) -> int:
+def train(
+    runs: dict[str, dict],
+    places: Places,
+    say: Say = print,
+    resume: bool = True,
+    device: str = devices.PROCESSOR,
+) -> int:
     """Train all runs (name -> spec) that are not done yet; returns how many were trained.
 
-    Interrupted (Ctrl-C, SIGTERM) or killed at any moment, the same call goes on and ends in the same bytes.
+    device: `cpu`, `auto` or `cuda` (devices.py). Interrupted (Ctrl-C, SIGTERM) or killed at any moment, the same call goes on
+    and ends in the same bytes.
     """
     trained = 0
     for batch in batches(runs).values():
-        trained += _train_batch(batch, places, say, resume)
+        trained += _train_batch(batch, places, say, resume, device)
     return trained
 
 
@@ -81,6 +88,7 @@ def train_one(
     data_root: Path | None = None,
     start: Path | None = None,
     say: Say = print,
+    device: str = devices.PROCESSOR,
 ) -> str:
     """Train one run into the folder `out`; returns its status.
 
@@ -89,7 +97,7 @@ def train_one(
     """
     if start is not None:
         spec = spec | {"start": {"file": str(start), "digest": assemble.read_start(str(start))[1]}}
-    train({out.name: spec}, OneRun(out, data_root), say)
+    train({out.name: spec}, OneRun(out, data_root), say, device=device)
     return read_json(out / "summary.json")["status"]
 
 
@@ -125,9 +133,10 @@ def is_done(folder: Path, spec: dict, code: str) -> bool:
         return False
 
 
-def _train_batch(runs: dict[str, dict], places: Places, say: Say, resume: bool) -> int:
+def _train_batch(runs: dict[str, dict], places: Places, say: Say, resume: bool, asked: str) -> int:
     first = next(iter(runs.values()))
-    code = fingerprint.of_run(first)
+    device = devices.of_run(first, asked)
+    code = devices.code(fingerprint.of_run(first), device)
     state = places.state(first) / f"{digest(canonical(runs))}.npz"
     state.parent.mkdir(parents=True, exist_ok=True)
     with only_one(state.with_suffix(".lock"), say):
@@ -135,9 +144,8 @@ def _train_batch(runs: dict[str, dict], places: Places, say: Say, resume: bool) 
         if not waiting:
             return 0
         torch.set_num_threads(1)  # the number of threads changes the digits
-        problem = assemble.problem(
-            first, *data_of(first, places, places.partitions.get(next(iter(runs))))
-        )
+        rows = data_of(first, places, places.partitions.get(next(iter(runs))))
+        problem = assemble.problem(first, *rows, device)
         if doubt := problem.doubt():
             say(f"warning: study {first['study']}: compressor.name: found {doubt}")
         schedule = assemble.schedule(first)

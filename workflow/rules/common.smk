@@ -40,6 +40,7 @@ shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     f"export FEWBITS_STUDIES={','.join(STUDIES)}; "
     f"export FEWBITS_JOB_SECONDS={CONFIG.job_seconds}; "
+    f"export FEWBITS_DEVICE={CONFIG.device}; "
     + (
         f"export FEWBITS_DATA={shlex.quote(CONFIG.data_root)}; "
         if CONFIG.data_root

@@ -18,8 +18,10 @@ rule train:
     resources:  # for schedulers that want to know; more at each new attempt
         runtime=lambda w, attempt: attempt * PLAN.jobs[w.job].minutes,
         mem_mb=lambda w, attempt: attempt * 2000,
+        gpu=int(CONFIG.device != "cpu"),
     params:
         scale=SCALE,
+        device=CONFIG.device,
         runs=lambda w: digest(" ".join(sorted(r.id for r in PLAN.jobs[w.job].runs))),
         code=lambda w: code_of_runs(PLAN.jobs[w.job].runs),
     shell:

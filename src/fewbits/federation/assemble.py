@@ -14,9 +14,11 @@ from fewbits.compressors.base import Compressor, size
 from fewbits.compressors.identity import Identity
 from fewbits.compressors.layered import for_model, shape_of
 from fewbits.datasets.base import Arrays
+from fewbits.devices import PROCESSOR
 from fewbits.federation.aggregation.base import Aggregation
 from fewbits.federation.attacks.base import Attack
 from fewbits.federation.clock.base import Clock
+from fewbits.federation.crossing import There, WorkThere
 from fewbits.federation.engine import Schedule, Setting
 from fewbits.federation.local.base import Local
 from fewbits.federation.network import Network
@@ -115,19 +117,23 @@ class Problem:
         return numbers | (smoothness.summary() if smoothness else {})
 
 
-def problem(spec: dict, data: Arrays, parts: list[np.ndarray]) -> Problem:
-    """The shared part of runs like `spec`, on these rows and this partition."""
+def problem(spec: dict, data: Arrays, parts: list[np.ndarray], on: str = PROCESSOR) -> Problem:
+    """The shared part of runs like `spec`, on these rows and this partition; `on`: the device of f and of local work."""
     source = registry.find("dataset", spec["dataset"]["name"])
     attack = _plugin("attack", spec.get("attack"))
     if attack is not None:
         data = _poisoned(data, parts, attack, lane_keys([spec]))
     objective = registry.make("model", spec["model"]).objective(data, parts, source)
     local = _plugin("local", spec.get("local") or {"name": "gradient"})
+    if on != PROCESSOR:
+        objective = There(objective.to(on), on)
     sending = _plugin("sending", spec.get("sending")) or Sending()
     layers, space = sending.layers(objective.layers), _plugin("space", spec.get("space"))
     if space is not None:
         frames = Frames(space, layers)
         layers, local = frames.inner, Within(local, frames)
+    elif on != PROCESSOR:
+        local = WorkThere(local, objective)
     compressor, achieved = _compressor(spec, "compressor", layers)
     if space is not None:
         compressor = Seeded(compressor, frames)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
+from fewbits.devices import PROCESSOR, Asked
 from fewbits.studies.checks import check_paper, check_references
 from fewbits.studies.errors import Problems, StudyError
 from fewbits.studies.expand import expand
@@ -40,6 +41,10 @@ class Config(Model):
             description="folder of data files; null: FEWBITS_DATA in the environment, else data/"
         ),
     ] = None
+    device: Annotated[
+        Asked,
+        Field(description="what networks are computed on; auto: a GPU where there is one"),
+    ] = PROCESSOR
     job_seconds: Annotated[
         float,
         Field(gt=0, allow_inf_nan=False, description="about how long a training job takes"),

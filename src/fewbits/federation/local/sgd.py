@@ -122,7 +122,8 @@ class LocalSGD(Local):
         """The models that the clients `at` end with, those with most steps first. added: coupling and jump."""
         coupling, jump = added
         (lane, group), step = at, self._step(round)
-        begin = start[lane].index_select(0, torch.from_numpy(group))  # by whole rows: faster
+        # By whole rows, which is faster.
+        begin = start[lane].index_select(0, torch.from_numpy(group).to(start.device))
         if objective.walk is not None and not (self.proximal or coupling or jump):
             return objective.walk.ends(begin, who, plans, step, self.momentum, pull, statistics)
         y = aligned.copy(begin)

@@ -20,7 +20,7 @@ class AutogradObjective(NetworkObjective):
             self.at_once = TOGETHER
 
     def together(self, x, batch: Batch, statistics=None):
-        weights = torch.from_numpy(batch.weights).to(self.dtype)
+        weights = self.numbers(batch.weights)
         losses, gradients = (
             x.new_zeros(len(batch.bounds) - 1),
             x.new_zeros(len(batch.bounds) - 1, len(x)),
@@ -35,7 +35,9 @@ class AutogradObjective(NetworkObjective):
         return losses, gradients
 
     def apart(self, y, rows, weights, statistics=None, slope=None):
-        used = (weights > 0).numpy()  # rows that only fill up would count in batch normalisation
+        used = (
+            (weights > 0).cpu().numpy()
+        )  # rows that only fill up would count in batch normalisation
         found = []
         for i, point in enumerate(y):
             held = None if statistics is None else statistics[i]

@@ -54,6 +54,7 @@ class NetworkObjective:
     """
 
     smoothness = None
+    device = "cpu"
     at_once = 1  # clients whose local work is done in one computation
     # Rows evaluated together: what convolutions make of more falls out of the cache.
     evaluated = 128
@@ -73,6 +74,11 @@ class NetworkObjective:
         self.statistics = torch.cat([*self._kept.values()]).numpy() if self._kept else None
         self._x = torch.from_numpy(data.x)
         self._y = torch.from_numpy(data.y)
+        if data.test_x is not None:
+            self._test_x, self._test_y = (
+                torch.from_numpy(data.test_x),
+                torch.from_numpy(data.test_y),
+            )
         self._white = torch.tensor(255, dtype=self.dtype)
         self.hot = torch.eye(source.classes, dtype=self.dtype)
         self._everyone = self._batch(parts, [np.full(n, 1 / n) for n in self.sizes])
@@ -80,6 +86,21 @@ class NetworkObjective:
         self._seen = self._found = None
         self.own_tests = OwnTests(self, data, parts) if model.client_tests else None
         self.walk = None if source.sequence else Walk(self)
+
+    def to(self, device: str) -> NetworkObjective:
+        """Itself, for tensors of another device from now on. The walk is made for processors, so it has none there."""
+        self.device, self.walk, self.evaluated = device, None, CHUNK
+        for name in ("_x", "_y", "_test_x", "_test_y", "_white", "hot"):
+            if hasattr(self, name):
+                setattr(self, name, getattr(self, name).to(device))
+        self.net.to(device)
+        if self.own_tests is not None:
+            self.own_tests.to(device)
+        return self
+
+    def numbers(self, values: np.ndarray) -> torch.Tensor:
+        """In the precision and on the device that it computes with."""
+        return torch.from_numpy(values).to(self.device, self.dtype)
 
     def _test_rows(self) -> np.ndarray:
         """Which test rows are evaluated, the same in every run."""
@@ -113,8 +134,7 @@ class NetworkObjective:
         who (m,) client numbers; positions, weights (m, B) as of `sampling.Rows`; statistics (m, S); slope: as of `apart`.
         """
         rows = np.stack([self.parts[i][place] for i, place in zip(who, positions, strict=True)])
-        weights = torch.from_numpy(weights).to(self.dtype)
-        found = self.apart(aligned(y), rows, weights, statistics, slope)
+        found = self.apart(aligned(y), rows, self.numbers(weights), statistics, slope)
         return found.add_(y, alpha=self.model.weight_decay) if self.model.weight_decay else found
 
     @torch.no_grad()
@@ -135,9 +155,8 @@ class NetworkObjective:
     def test_representations(self, x: torch.Tensor, statistics=None) -> torch.Tensor:
         """Of the test rows, as `measure` sees them: x (D,), statistics (S,) -> (rows, C)."""
         self.net.eval()
-        source = torch.from_numpy(self.data.test_x)
-        pieces = torch.arange(len(source)).split(CHUNK)
-        found = [self.represent(x, self.inputs(rows, source), statistics) for rows in pieces]
+        pieces = torch.arange(len(self._test_x)).split(CHUNK)
+        found = [self.represent(x, self.inputs(rows, self._test_x), statistics) for rows in pieces]
         self.net.train()
         return torch.cat(found)
 
@@ -190,7 +209,7 @@ class NetworkObjective:
     def flat(self, rows: np.ndarray) -> torch.Tensor:
         """Rows of the training data as numbers: (*rows.shape, features)."""
         # By whole rows, which is 8 times as fast as indexing.
-        picked = self._x.index_select(0, torch.from_numpy(rows.reshape(-1)))
+        picked = self._x.index_select(0, torch.from_numpy(rows.reshape(-1)).to(self.device))
         return self._float(picked).reshape(*rows.shape, -1)
 
     def _float(self, picked: torch.Tensor) -> torch.Tensor:
@@ -254,10 +273,10 @@ class NetworkObjective:
 
     def _test(self, x: torch.Tensor, statistics) -> tuple[float, float]:
         """Mean loss and accuracy on the test part."""
-        source, y = torch.from_numpy(self.data.test_x), torch.from_numpy(self.data.test_y)
         total = right = count = 0
         for rows in torch.from_numpy(self._tested).split(self.evaluated):
-            logits, wanted = self.logits(x, self.inputs(rows, source), statistics), y[rows]
+            logits = self.logits(x, self.inputs(rows, self._test_x), statistics)
+            wanted = self._test_y[rows]
             total += float(torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"))
             right += int((logits.argmax(dim=1) == wanted).sum())
             count += int((wanted >= 0).sum())
@@ -286,8 +305,11 @@ class NetworkObjective:
             right.append(hit.reshape(len(rows), -1).sum(dim=1))
             there.append((wanted >= 0).reshape(len(rows), -1).sum(dim=1))
         sizes = self.sizes.tolist()
-        sums = [[part.sum() for part in torch.cat(each).split(sizes)] for each in (right, there)]
-        return torch.tensor(sums[0], dtype=torch.float64) / torch.tensor(sums[1])
+        right, there = (
+            torch.stack([part.sum() for part in torch.cat(each).split(sizes)])
+            for each in (right, there)
+        )
+        return right.double() / there
 
     def running(self, statistics: torch.Tensor) -> dict[str, torch.Tensor]:
         """The vectors inside running statistics (..., S), by name; a fixed momentum needs no counters."""
@@ -307,4 +329,5 @@ def channels_last(images: torch.Tensor) -> torch.Tensor:
     pooling is 10 times faster on. Unlike torch's own conversion, also of one channel."""
     channels, height, width = images.shape[1:]
     order = (channels * height * width, 1, width * channels, channels)
-    return torch.empty_strided(images.shape, order, dtype=images.dtype).copy_(images)
+    placed = torch.empty_strided(images.shape, order, dtype=images.dtype, device=images.device)
+    return placed.copy_(images)

@@ -30,13 +30,16 @@ class OwnTests:
         self._x = torch.from_numpy(data.test_x)
         self._y = torch.from_numpy(data.test_y)
 
+    def to(self, device: str) -> None:
+        self._x, self._y = self._x.to(device), self._y.to(device)
+
     def __call__(self, models: torch.Tensor, who: np.ndarray | None = None) -> torch.Tensor:
         """Accuracy of clients on their shares: models (lanes, D), one for all, or (lanes, m, D) -> (lanes, m) float64.
 
         who (m,): the clients, whoever else is among them their numbers are the same; None: all of them.
         """
         who = np.arange(len(self.rows)) if who is None else who
-        weights = torch.from_numpy(self.weights[who])
+        weights = torch.from_numpy(self.weights[who]).to(models.device)
         found = [self._right(model.clone(), self.rows[who]) for model in models]
         return torch.stack([(right * weights).sum(dim=1) for right in found])
 

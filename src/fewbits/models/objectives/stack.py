@@ -39,13 +39,13 @@ class StackObjective(NetworkObjective):
         self.biased = self.net.head.bias is not None
 
     def together(self, x, batch: Batch, statistics=None):
-        weights = torch.from_numpy(batch.weights).to(self.dtype)
+        weights = self.numbers(batch.weights)
         layers = self._pairs(x)
         clients = [slice(first, last) for first, last in pairwise(batch.bounds.tolist())]
 
         def each(a, w):
             """a @ w, a client's rows at a time."""
-            out = empty((len(a), w.shape[1]), a.dtype)
+            out = empty((len(a), w.shape[1]), a.dtype, a.device)
             for own in clients:
                 torch.mm(a[own], w, out=out[own])
             return out
@@ -53,7 +53,7 @@ class StackObjective(NetworkObjective):
         a = aligned(self.flat(batch.rows))
         *values, logits = self._values(layers, a, each)
         delta, losses = self._derivative(logits, batch.rows, weights)
-        gradients = empty((len(clients), len(x)), x.dtype)
+        gradients = empty((len(clients), len(x)), x.dtype, x.device)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
             for own, out in zip(clients, gradients, strict=True):
@@ -71,7 +71,7 @@ class StackObjective(NetworkObjective):
         layers = self._pairs(y)
         *values, logits = self._values(layers, aligned(self.flat(rows)), bmm)
         delta = softmax(logits).sub_(self.hot[self.targets(rows)]).mul_(weights.unsqueeze(-1))
-        gradients = empty(tuple(y.shape), y.dtype)
+        gradients = empty(tuple(y.shape), y.dtype, y.device)
         for number in reversed(range(len(layers))):
             place, bias = self._places(number)
             to = gradients[:, place].view(len(y), delta.shape[2], -1)

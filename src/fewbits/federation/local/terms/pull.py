@@ -43,7 +43,7 @@ class Pull:
     """
 
     def __init__(self, terms: tuple[Term, ...], objective, who: np.ndarray, anchors: dict) -> None:
-        self.terms, self.dtype = terms, objective.dtype
+        self.terms = terms
         wanted = {name for term in terms for name in term.anchors}
         self.by = {name: objective.representations(who, *anchors[name]) for name in sorted(wanted)}
 
@@ -51,14 +51,14 @@ class Pull:
         """For batches of the first of these clients: `slope(part, z)`, where z (k, B, C) are representations of the
         clients `part` (a slice), gives the derivative by z. places, weights (m, B) as of `sampling.Rows`; z may leave out the
         last rows, which only fill up."""
-        rows, weight = torch.from_numpy(places), torch.from_numpy(weights).to(self.dtype)
+        rows, weight = torch.from_numpy(places), torch.from_numpy(weights)
 
         def slope(part: slice, z: torch.Tensor) -> torch.Tensor:
             def anchor(name: str) -> torch.Tensor:
-                index = rows[part, : z.shape[1]].unsqueeze(-1).expand(z.shape)
+                index = rows[part, : z.shape[1]].to(z.device).unsqueeze(-1).expand(z.shape)
                 return self.by[name][: len(rows)][part].gather(1, index)
 
-            seen = Seen(z, weight[part, : z.shape[1]], anchor)
+            seen = Seen(z, weight[part, : z.shape[1]].to(z.device, z.dtype), anchor)
             return sum(term.value_and_slope(seen)[1] for term in self.terms)
 
         return slope
