@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import torch
 from torch.utils._pytree import tree_map_only
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
 
 NAME = "stand_in"
 aten = torch.ops.aten
@@ -50,6 +53,10 @@ def run(op, *args, **kwargs):
             )
         return x
 
+    def wrapped(x: torch.Tensor) -> StandIn:
+        """In place, the wrapper that was given."""
+        return wrappers[id(x)] if id(x) in wrappers else StandIn(x)
+
     wanted = kwargs.get("device")
     here = wanted is None or torch.device(wanted).type == NAME
     if wanted is not None:
@@ -58,8 +65,9 @@ def run(op, *args, **kwargs):
     found = OTHERS.get(op, op)(*args, **kwargs)
     if op is aten._copy_from.default:
         return None
-    wrap = lambda x: wrappers.get(id(x)) if id(x) in wrappers else StandIn(x)  # noqa: E731
-    return tree_map_only(torch.Tensor, wrap, found) if here else found
+    if not here:
+        return found
+    return tree_map_only(torch.Tensor, wrapped, found)
 
 
 def _copy_from(source, target, non_blocking=False):
@@ -77,6 +85,14 @@ OTHERS = {
     aten.convolution_backward_overrideable.default: _convolution_backward,
 }
 
-_setup_privateuseone_for_python_backend(NAME)
+
+class Module(_DummyBackendModule):
+    """torch.stand_in; it counts no devices, so that nothing else in the process looks for their random states."""
+
+    def device_count(self) -> int:
+        return 0
+
+
+_setup_privateuseone_for_python_backend(NAME, backend_module=Module())
 _fallback = torch.library.Library("_", "IMPL")
 _fallback.fallback(run, "PrivateUse1")
