@@ -13,16 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fewbits import rng
 from fewbits.aligned import aligned
 from fewbits.datasets.base import Arrays
-from fewbits.federation.objective import Layer, square
-from fewbits.federation.sampling import Rows, everyone, permutation
+from fewbits.federation.objective import Layer
+from fewbits.federation.sampling import Rows, everyone
 from fewbits.models import nets
+from fewbits.models.objectives.evaluated import CHUNK, Evaluated
 from fewbits.models.objectives.own_tests import OwnTests
 from fewbits.models.objectives.walk import Walk
 
-CHUNK = 4096  # rows that are worked on together: bounds memory
 TOGETHER = 64  # clients of dense networks whose local work is done in one computation
 # Numbers: gradients of all clients are kept from `measure` for the next round up to so many.
 HELD = 2**26
@@ -39,7 +38,7 @@ class Batch(NamedTuple):
     bounds: np.ndarray
 
 
-class NetworkObjective:
+class NetworkObjective(Evaluated):
     """Holds the data and the layout of the flat vector. A subclass computes:
 
     together(x, batch, statistics)       every client's loss and gradient at one model: (m,), (m, D)
@@ -82,7 +81,7 @@ class NetworkObjective:
         self._white = torch.tensor(255, dtype=self.dtype)
         self.hot = torch.eye(source.classes, dtype=self.dtype)
         self._everyone = self._batch(parts, [np.full(n, 1 / n) for n in self.sizes])
-        self._tested = self._test_rows()
+        self._tested = self._test_rows(model.test_rows)
         self._seen = self._found = None
         self.own_tests = OwnTests(self, data, parts) if model.client_tests else None
         self.walk = None if source.sequence else Walk(self)
@@ -101,14 +100,6 @@ class NetworkObjective:
     def numbers(self, values: np.ndarray) -> torch.Tensor:
         """In the precision and on the device that it computes with."""
         return torch.from_numpy(values).to(self.device, self.dtype)
-
-    def _test_rows(self) -> np.ndarray:
-        """Which test rows are evaluated, the same in every run."""
-        there = 0 if self.data.test_y is None else len(self.data.test_y)
-        wanted = self.model.test_rows
-        if wanted is None or wanted >= there:
-            return np.arange(there)
-        return np.sort(permutation(rng.stream("test rows"), there)[:wanted])
 
     def start(self, dataset: str, seed: int) -> np.ndarray:
         net = self._build(("start", dataset, seed))
@@ -136,60 +127,6 @@ class NetworkObjective:
         rows = np.stack([self.parts[i][place] for i, place in zip(who, positions, strict=True)])
         found = self.apart(aligned(y), rows, self.numbers(weights), statistics, slope)
         return found.add_(y, alpha=self.model.weight_decay) if self.model.weight_decay else found
-
-    @torch.no_grad()
-    def representations(self, who: np.ndarray, x: torch.Tensor, statistics=None) -> torch.Tensor:
-        """Of all rows of these clients, each by its own model as it is evaluated: x (m, D), statistics (m, S) -> (m, most
-        rows, C), zero where a client has fewer rows."""
-        self.net.eval()
-        held = [None] * len(who) if statistics is None else statistics
-        each = [self._represented(*of) for of in zip(who, x, held, strict=True)]
-        self.net.train()
-        return torch.nn.utils.rnn.pad_sequence(each, batch_first=True)
-
-    def _represented(self, client: int, x: torch.Tensor, statistics) -> torch.Tensor:
-        pieces, x = torch.from_numpy(self.parts[client]).split(CHUNK), x.clone()
-        return torch.cat([self.represent(x, self.inputs(rows), statistics) for rows in pieces])
-
-    @torch.no_grad()
-    def test_representations(self, x: torch.Tensor, statistics=None) -> torch.Tensor:
-        """Of the test rows, as `measure` sees them: x (D,), statistics (S,) -> (rows, C)."""
-        self.net.eval()
-        pieces = torch.arange(len(self._test_x)).split(CHUNK)
-        found = [self.represent(x, self.inputs(rows, self._test_x), statistics) for rows in pieces]
-        self.net.train()
-        return torch.cat(found)
-
-    def losses(self, x, statistics=None):
-        self.net.eval()
-        held = [None] * len(x) if statistics is None else statistics
-        found = [self._losses(p.clone(), s) for p, s in zip(x, held, strict=True)]
-        self.net.train()
-        return torch.stack(found)
-
-    def measure(self, x, statistics=None):
-        if self.statistics is not None and statistics is None:
-            raise ValueError(f"{self.model.net}: its running statistics are needed to measure it")
-        self.net.eval()
-        held = [None] * len(x) if statistics is None else statistics
-        metrics = {}
-        if self.model.train_metrics:
-            loss, gradient = self._mean(x, statistics)
-            metrics = {"loss": loss, "grad_sq": square(gradient)}
-        if self.model.client_metrics:
-            found = torch.stack(
-                [self._own_accuracy(p.clone(), s) for p, s in zip(x, held, strict=True)]
-            )
-            worst = found.sort(dim=1).values[:, : -(-self.clients // 10)]
-            metrics |= {
-                "client_accuracy": found.mean(dim=1),
-                "client_accuracy_low": worst.mean(dim=1),
-            }
-        if self.data.test_x is not None:
-            tests = [self._test(p.clone(), s) for p, s in zip(x, held, strict=True)]
-            metrics |= dict(zip(("test_loss", "test_accuracy"), torch.tensor(tests).T, strict=True))
-        self.net.train()
-        return metrics
 
     def logits_apart(self, models: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Each model's logits on inputs of its own: (m, D), (m, B, *shape) -> (m, B, classes)."""
@@ -270,46 +207,6 @@ class NetworkObjective:
     def _batch(self, rows: list[np.ndarray], weights: list[np.ndarray]) -> Batch:
         bounds = np.cumsum([0] + [len(part) for part in rows])
         return Batch(np.concatenate(rows), np.concatenate(weights), bounds)
-
-    def _test(self, x: torch.Tensor, statistics) -> tuple[float, float]:
-        """Mean loss and accuracy on the test part."""
-        total = right = count = 0
-        for rows in torch.from_numpy(self._tested).split(self.evaluated):
-            logits = self.logits(x, self.inputs(rows, self._test_x), statistics)
-            wanted = self._test_y[rows]
-            total += float(torch.nn.functional.cross_entropy(logits, wanted, reduction="sum"))
-            right += int((logits.argmax(dim=1) == wanted).sum())
-            count += int((wanted >= 0).sum())
-        return total / count, right / count
-
-    def _losses(self, x: torch.Tensor, statistics) -> torch.Tensor:
-        """f_i of every client: (clients,)."""
-        found = []
-        for rows in torch.from_numpy(self._everyone.rows).split(self.evaluated):
-            wanted = self.targets(rows)
-            loss = torch.nn.functional.cross_entropy(
-                self.logits(x, self.inputs(rows), statistics), wanted, reduction="none"
-            )
-            if loss.dim() > 1:  # of a sequence, the mean over what there is to predict
-                loss = loss.sum(dim=1) / (wanted >= 0).sum(dim=1)
-            found.append(loss)
-        means = torch.stack([part.mean() for part in torch.cat(found).split(self.sizes.tolist())])
-        return means + self.model.weight_decay / 2 * (x @ x)
-
-    def _own_accuracy(self, x: torch.Tensor, statistics) -> torch.Tensor:
-        """Accuracy on each client's rows: (clients,) float64."""
-        right, there = [], []
-        for rows in torch.from_numpy(self._everyone.rows).split(self.evaluated):
-            wanted = self.targets(rows)
-            hit = self.logits(x, self.inputs(rows), statistics).argmax(dim=1) == wanted
-            right.append(hit.reshape(len(rows), -1).sum(dim=1))
-            there.append((wanted >= 0).reshape(len(rows), -1).sum(dim=1))
-        sizes = self.sizes.tolist()
-        right, there = (
-            torch.stack([part.sum() for part in torch.cat(each).split(sizes)])
-            for each in (right, there)
-        )
-        return right.double() / there
 
     def running(self, statistics: torch.Tensor) -> dict[str, torch.Tensor]:
         """The vectors inside running statistics (..., S), by name; a fixed momentum needs no counters."""
