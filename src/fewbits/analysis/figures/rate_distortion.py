@@ -17,7 +17,7 @@ class RateDistortion:
     for what was compressed.
 
     A point is the median over tensors, its bar their quartiles; a line joins the budgets of one operator. Operators are left out at
-    a budget that one of their messages exceeds. The dotted line is 2^(-2R), which no code for white Gaussian numbers beats.
+    a budget that one of their messages exceeds. The axis ends at the decade of the smallest median, or at `error_min`. The dotted line is 2^(-2R), which no code for white Gaussian numbers beats.
     """
 
     name: ClassVar[str] = "rate_distortion"
@@ -25,7 +25,7 @@ class RateDistortion:
 
     operators: Annotated[list[str], Field(min_length=1)]
     by: list[str] | None = None
-    error_min: Annotated[float, Field(gt=0)] = 1e-3
+    error_min: Annotated[float, Field(gt=0)] = 1e-5
     error_max: Annotated[float, Field(gt=0)] = 2.0
     height_cm: Annotated[float, Field(gt=0)] = 5.6
 
@@ -36,25 +36,40 @@ class RateDistortion:
 
         rows = operators.of_runs(runs, metrics)
         rows = rows[rows["operator"].isin(self.operators)]
-        groups = list(operators.groups(rows, self.by))
         labels = rows.drop_duplicates("operator").set_index("operator")["label"]
         looks = style.method_styles([name for name in self.operators if name in labels])
+        groups = list(operators.groups(rows, self.by))
+        panels = [
+            [operators.on_all(inside[inside["source"] == source]) for _, inside in groups]
+            for source in operators.SOURCES
+        ]
         figure, axes = plt.subplots(
-            len(operators.SOURCES), len(groups), squeeze=False, sharex=True, sharey=True,
-            figsize=style.size(self.height_cm * len(operators.SOURCES) + 1.6),
+            len(panels), len(groups), squeeze=False, sharex=True, sharey=True,
+            figsize=style.size(self.height_cm * len(panels) + 1.6),
         )  # fmt: skip
-        for column, (title, inside) in enumerate(groups):
-            for axis, (source, what) in zip(
-                axes[:, column], operators.SOURCES.items(), strict=True
-            ):
-                own = operators.on_all(inside[inside["source"] == source])
+        for line, inside, what in zip(axes, panels, operators.SOURCES.values(), strict=True):
+            for axis, own in zip(line, inside, strict=True):
                 self._panel(axis, own, looks, labels)
-                if column == 0:
-                    axis.set_ylabel(f"{what}:\nrelative squared error")
+            line[0].set_ylabel(f"{what}:\nrelative squared error")
+        for column, (title, _) in enumerate(groups):
             axes[0][column].set_title(title, loc="left")
             axes[-1][column].set_xlabel("bits a number")
+        axes[0][0].set_ylim(self._lowest(panels), self.error_max)
         style.legend_below(figure, *axes[0][0].get_legend_handles_labels(), 3)
         return figure
+
+    def _lowest(self, panels) -> float:
+        """Where the axis of errors ends."""
+        from math import floor, log10
+
+        at = ["operator", "budget"]
+        medians = [
+            median
+            for own in (rows for line in panels for rows in line)
+            for median in own.groupby(at, dropna=False)["error"].median()
+        ]
+        shown = [median for median in medians if median > self.error_min]
+        return 10 ** floor(log10(min(shown, default=self.error_min)))
 
     def _panel(self, axis, rows, looks, labels) -> None:
         import numpy as np
@@ -79,7 +94,6 @@ class RateDistortion:
         )  # fmt: skip
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_ylim(self.error_min, self.error_max)
         shown = [tick for tick in TICKS if rate[0] <= tick <= rate[-1]]
         axis.set_xticks(shown, list(map(str, shown)))
         axis.minorticks_off()
