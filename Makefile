@@ -1,12 +1,13 @@
 # fewbits: the two commands that matter are `make all` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help all paper test test-quick ui lint format bench env lock clean
+.PHONY: help all paper so-far test test-quick ui lint format bench env lock clean
 
 PYTHON ?= python3
 CORES ?= 8
 VENV := .venv
 # Studies that `make paper` runs: those that take hours at most.
 PAPER ?= ef21,lowrank_talk,fedavg
+comma := ,
 # Extra words for pip when it installs torch, for example another index for a CPU-only or CUDA build.
 TORCH_ARGS ?=
 # Tests on several cores, the files in their order, each at one of them.
@@ -28,6 +29,9 @@ all: $(READY) ## environment, every run, figures, tables: ends with the path of 
 paper: $(READY) ## the same at the papers' own scale (hours; needs the data sets; PAPER=a,b names other studies)
 	@snakemake --cores $(CORES) all --config scale=paper studies=$(PAPER)
 	@echo "The report: $(CURDIR)/reports/report-paper.pdf"
+
+so-far: $(READY) ## of `make paper`, now or after it was stopped: a report on the grids that are done
+	@fewbits so-far --scale paper $(addprefix --study ,$(subst $(comma), ,$(PAPER)))
 
 test: $(READY) ## all tests, the long ones too
 	@python -m pytest $(SPREAD)

@@ -220,6 +220,19 @@ def test_one_study_of_several_by_the_command_line(copy):
     assert not (copy / "results/runs/second").exists()
 
 
+def test_training_goes_in_the_order_of_the_plan(tmp_path):
+    """So that whoever stops early has the first grids whole."""
+    folder = project(tmp_path)
+    edit(
+        folder,
+        lambda study: [g.update(rounds=40) for g in study["scales"]["default"]["grids"].values()],
+    )
+    done = snakemake(folder, "--cores", "1", "--until", "train", "--config", "job_seconds=0.1")
+    begun = [int(n) for n in re.findall(r"wildcards: job=ef21-([0-9]+)", done.stdout + done.stderr)]
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(begun) > 3 and begun == sorted(begun)
+
+
 def test_adding_a_seed_trains_only_that_seed(copy):
     tables = list((copy / "results/runs/ef21").glob("*/metrics.csv"))
     before = {path: path.stat().st_mtime_ns for path in tables}

@@ -107,6 +107,31 @@ def provenance(config: Path, scale: str | None, results: Path) -> None:
     click.echo(folder / "provenance.json")
 
 
+@click.command("so-far")
+@of_pipeline
+@click.option("--study", multiple=True, help="Only this study; may be given several times.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The PDF. [default: reports/report-SCALE-so-far.pdf]",
+)
+def so_far(config: Path, scale: str | None, results: Path, study: tuple[str, ...], out) -> None:
+    """Report on what is done so far.
+
+    While a pipeline of hours runs, or after it was stopped: of every study the grids that are done whole. Figures, tables and
+    claims go to RESULTS/SCALE-so-far/; the pipeline's own results are not touched.
+    """
+    from fewbits.so_far import so_far
+    from fewbits.studies import load_config, load_study
+
+    chosen = settings(config, scale)
+    if study:
+        chosen = load_config(config, {"scale": chosen.scale, "studies": list(study)})
+    loaded = [load_study(path) for path in chosen.study_files]
+    out = out or Path("reports") / f"report-{chosen.scale}-so-far.pdf"
+    click.echo(so_far(chosen, loaded, results, out, click.echo))
+
+
 @click.command()
 @of_pipeline
 @path_option("--out", Path("reports/report.pdf"), "The PDF.")

@@ -239,7 +239,7 @@ def train(
 for _command in (
     compressing.compress, compressing.decompress, compressing.compressors,
     analysing.collect, analysing.measure, analysing.spectra, analysing.judge, analysing.draw,
-    analysing.provenance, analysing.report,
+    analysing.provenance, analysing.report, analysing.so_far,
     recording.store, recording.sync, recording.watch, recording.ui,
 ):  # fmt: skip
     main.add_command(_command)

@@ -9,6 +9,7 @@ rule collect:
         metrics=f"results/{SCALE}/{{study}}/metrics.csv",
     log:
         f"logs/collect/{SCALE}-{{study}}.log",
+    priority: FIRST
     params:
         scale=SCALE,
         runs=lambda w: digest(
@@ -26,6 +27,7 @@ rule measure:
         f"results/{SCALE}/{{study}}/operators.csv",
     log:
         f"logs/measure/{SCALE}-{{study}}.log",
+    priority: FIRST
     threads: 1
     resources:
         runtime=lambda w, attempt: attempt * 240,
@@ -46,6 +48,7 @@ rule spectra:
         f"results/{SCALE}/{{study}}/spectra.csv",
     log:
         f"logs/spectra/{SCALE}-{{study}}.log",
+    priority: FIRST
     params:
         scale=SCALE,
         runs=lambda w: digest(" ".join(r.id for r in PLAN.runs_of(w.study))),
@@ -66,6 +69,7 @@ rule judge:
         ),
     log:
         f"logs/judge/{SCALE}-{{study}}.log",
+    priority: FIRST
     params:
         scale=SCALE,
         claims=lambda w: digest(section(w.study, "claims")),
@@ -95,6 +99,7 @@ for study in STUDIES:
             table_files(study),
         log:
             f"logs/draw/{SCALE}-{study}.log",
+        priority: FIRST
         localrule: True
         params:
             scale=SCALE,

@@ -30,6 +30,10 @@ def processors():
     return os.cpu_count() or 1
 
 
+# Training jobs in the plan's order; what is made of a study's runs comes before more training.
+ORDER = {job: len(PLAN.jobs) - place for place, job in enumerate(PLAN.jobs)}
+FIRST = len(PLAN.jobs) + 1
+
 # Places of `--cores` for each training job.
 SHARE = max(1, ((workflow.resource_settings.cores or 1) - 2) // processors())
 

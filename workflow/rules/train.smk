@@ -12,6 +12,8 @@ rule train:
         "logs/train/{job}.log",
     benchmark:
         "logs/train/{job}.benchmark.tsv"
+    # In the order of the plan: whoever stops after an hour has the first studies, and the first grids of a study, whole.
+    priority: lambda w: ORDER[w.job]
     # One thread each. Of more places than processors (`--cores 8` on a laptop of two) a job takes several, since training
     # jobs that share a processor's cache take longer; a few places are left for the moments of work between them.
     threads: SHARE

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from fewbits.analysis import estimators
-from fewbits.analysis.errors import AnalysisError
+from fewbits.analysis.errors import AnalysisError, NotDone
 from fewbits.analysis.numbers import number
 from fewbits.analysis.reads import table as read_table
 from fewbits.analysis.studyfile import plain
@@ -96,6 +96,8 @@ def judge(study, scale: str, runs, metrics, read=None):
     for claim in study.get("claims") or []:
         try:
             rows.append(_judge_one(claim, study["study"], scale, runs, tables))
+        except NotDone as missing:
+            rows.append(_unjudged(claim) | {"note": str(missing)})
         except AnalysisError as error:
             where = f"study {study['study']}: claim {claim['id']} ({scale})"
             raise AnalysisError(f"{where}: {error}") from error
@@ -114,19 +116,26 @@ def judge_folder(study, scale: str, folder: Path) -> Path:
     return path
 
 
-def _judge_one(claim: dict, study: str, scale: str, runs, tables: Callable) -> dict:
-    from fewbits.analysis.intervals import summarise
-
+def _unjudged(claim: dict) -> dict:
     published = claim.get("published") or {}
-    row = dict.fromkeys(COLUMNS, "") | {
+    return dict.fromkeys(COLUMNS, "") | {
         "id": claim["id"],
         "statement": " ".join(str(claim["statement"]).split()),
         "where": published.get("where") or "",
         "published": _published(published),
+        "unit": published.get("unit") or "",
+        "verdict": NOT_RUN,
+        "n": 0,
     }
+
+
+def _judge_one(claim: dict, study: str, scale: str, runs, tables: Callable) -> dict:
+    from fewbits.analysis.intervals import summarise
+
+    published, row = claim.get("published") or {}, _unjudged(claim)
     here = (claim.get("scales") or {}).get(scale)
     if not here:
-        return row | {"verdict": NOT_RUN, "unit": published.get("unit") or "", "n": 0}
+        return row
     estimator = estimators.make(here["measure"])
     unit, factor = _unit(estimator, here, published)
     wanted = criterion(here["reproduced"], published)

@@ -17,27 +17,44 @@ from pathlib import Path
 from fewbits.analysis.errors import AnalysisError
 from fewbits.files import write_text
 
+PLANNED = (
+    "planned"  # the status of a run that is not (wholly) there, in a report on what is done so far
+)
 REMEDY = "delete this folder and give the same command again"
 
 
-def collect(manifest: str, study: str, runs_dir: Path, out_dir: Path) -> tuple[Path, Path]:
+def collect(
+    manifest: str, study: str, runs_dir: Path, out_dir: Path, only: set[str] | None = None
+) -> tuple[Path, Path]:
     """Write `runs.csv` and `metrics.csv` of `study` into `out_dir`; returns their paths.
 
     manifest: CSV text, as of studies.manifest. `runs_dir` is the folder that holds `<study>/<run>/`. runs.csv is
     the manifest's rows of the study with `status`, `rounds_done`, `final.*`, `best.*` and `constants.*` added; metrics.csv
-    stacks the runs' metrics in the manifest's order, with a `run` column in front. Raises
-    AnalysisError, one line, for a run that is missing or incomplete.
+    stacks the runs' metrics in the manifest's order, with a `run` column in front. only: ids of runs; the others are rows
+    of runs.csv too, with the status PLANNED and no outcome. Raises AnalysisError, one line, for a run that is missing or incomplete.
     """
     header, planned = _rows(manifest, study)
-    folders = [Path(runs_dir) / study / row["run"] for row in planned]
-    rows = [row | _summary(folder) for row, folder in zip(planned, folders, strict=True)]
+    there = [row for row in planned if only is None or row["run"] in only]
+    folders = {row["run"]: Path(runs_dir) / study / row["run"] for row in there}
+    nothing = {"status": PLANNED}
+    rows = [
+        row | (_summary(folders[row["run"]]) if row["run"] in folders else nothing)
+        for row in planned
+    ]
     added = [key for row in rows for key in row if key not in header]
     runs = _csv(rows, header + _grouped(added))
-    metrics = _stack(planned, folders)
+    metrics = _stack(there, list(folders.values()))
     paths = Path(out_dir) / "runs.csv", Path(out_dir) / "metrics.csv"
     for path, text in zip(paths, (runs, metrics), strict=True):
         write_text(path, text)
     return paths
+
+
+def rows_of(manifest: str, only: set[str]) -> str:
+    """The manifest's rows of these runs."""
+    reader = csv.DictReader(io.StringIO(manifest))
+    rows = [row for row in reader if row["run"] in only]
+    return _csv(rows, list(reader.fieldnames or []))
 
 
 def _rows(manifest: str, study: str) -> tuple[list[str], list[dict]]:

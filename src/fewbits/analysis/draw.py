@@ -16,14 +16,14 @@ FORMATS = ("pdf", "svg", "png")
 
 def draw_figure(study, figure_id: str, folder: Path) -> list[Path]:
     """Draw one figure from `<folder>/{runs,metrics}.csv` to `<folder>/figures/<id>.*`."""
-    from fewbits.analysis.selection import load_tables, pick
+    from fewbits.analysis.selection import done, load_tables, pick
 
     study = plain(study)
     item = entry(study, "figures", figure_id)
     runs, metrics = load_tables(folder, study.get("methods"))
     try:
         kind = registry.make("figure", {"name": item["kind"]} | (item.get("options") or {}))
-        chosen = pick(runs, item.get("grid"), item.get("select"))
+        chosen = pick(done(runs), item.get("grid"), item.get("select"))
         figure = make_figure(kind, chosen, rows_for(kind, metrics, study, folder))
     except ValueError as error:
         raise AnalysisError(f"study {study['study']}: figure {figure_id}: {error}") from error

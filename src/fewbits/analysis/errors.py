@@ -7,6 +7,10 @@ class AnalysisError(ValueError):
     """Something asked of the results cannot be answered; the text says what and what to do."""
 
 
+class NotDone(AnalysisError):
+    """It rests on runs that are not done yet."""
+
+
 def nearest(name: str, known) -> str:
     """`" (did you mean 'topk'?)"` when a known name is close to `name`, else an empty string."""
     import difflib

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fewbits.analysis.errors import AnalysisError, nearest
+from fewbits.analysis.collect import PLANNED
+from fewbits.analysis.errors import AnalysisError, NotDone, nearest
 
 # Columns that say what happened to a run, or how it was recorded, not which experiment it is.
 _NOT_AXES = {"run", "study", "grids", "job", "status", "rounds_done", "record_every", "method"}
@@ -42,7 +43,7 @@ def pick(runs, grid=None, select: dict | None = None):
 
     `grid` is a name, a list of names or None (all); a value of `select` is a scalar, a list (any of
     them) or None (the run has no such parameter). Raises AnalysisError for an unknown grid or
-    column, or if nothing is left.
+    column, or if nothing is left, and NotDone if some of the runs are not there yet.
     """
     chosen = runs
     if grid:
@@ -67,7 +68,14 @@ def pick(runs, grid=None, select: dict | None = None):
         raise AnalysisError(
             f"no run selected by grid {grid or 'any'} and {where or 'no condition'}"
         )
+    if missing := len(chosen) - len(done(chosen)):
+        raise NotDone(f"{missing} of its {len(chosen)} runs are not done yet")
     return _without_needless_compressors(chosen)
+
+
+def done(runs):
+    """Without those that are only planned, in a report on what is done so far."""
+    return runs[runs["status"] != PLANNED] if "status" in runs else runs
 
 
 def _without_needless_compressors(chosen):

@@ -13,13 +13,13 @@ from fewbits.files import write_text
 
 def draw_table(study, table_id: str, folder: Path) -> list[Path]:
     """Make one table from `<folder>/{runs,metrics}.csv`: `<folder>/tables/<id>.{csv,tex}`."""
-    from fewbits.analysis.selection import load_tables, pick
+    from fewbits.analysis.selection import done, load_tables, pick
 
     study = plain(study)
     item = entry(study, "tables", table_id)
     runs, metrics = load_tables(folder, study.get("methods"))
     try:
-        chosen = pick(runs, item.get("grid"), item.get("select"))
+        chosen = pick(done(runs), item.get("grid"), item.get("select"))
         rows = rows_for(tables.TABLES.get(item["kind"]), metrics, study, folder)
         table = tables.make(item["kind"], chosen, rows, item.get("options") or {})
     except ValueError as error:

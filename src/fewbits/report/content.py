@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from fewbits.analysis import claims as judged
+from fewbits.analysis.collect import PLANNED
 from fewbits.analysis.errors import AnalysisError
 from fewbits.analysis.numbers import THIN, interval, number, typographic
 from fewbits.analysis.studyfile import plain
@@ -39,9 +40,10 @@ def content(studies: list, scale: str, results: Path, provenance: dict) -> dict:
     sections = [_study(study, Path(results) / study["study"]) for study in studies]
     claims = [claim for section in sections for claim in section["claims"]]
     counts = {v: sum(c["verdict"] == v for c in claims) for v in judged.VERDICTS}
+    partly = "planned" in provenance  # a report on what is done so far
     return {
         "title": TITLE,
-        "running": f"fewbits, {scale} scale",
+        "running": f"fewbits, {scale} scale" + (", so far" if partly else ""),
         "subtitle": _subtitle(scale, provenance),
         "headline": f"{_count(len(claims), 'claim')} of {_count(len(sections), 'study')}:",
         "counts": [[name, str(count)] for name, count in counts.items() if count],
@@ -58,7 +60,10 @@ def content(studies: list, scale: str, results: Path, provenance: dict) -> dict:
 def _subtitle(scale: str, provenance: dict) -> str:
     seeds = len(provenance.get("seeds", []))
     runs = number(provenance.get("runs", 0))
-    return f"fewbits replication report, {scale} scale: {runs} runs, {_count(seeds, 'seed')}"
+    if "planned" in provenance:
+        runs += f" of {number(provenance['planned'])}"
+    text = f"fewbits replication report, {scale} scale: {runs} runs, {_count(seeds, 'seed')}"
+    return text + (", so far" if "planned" in provenance else "")
 
 
 def _count(count: int, noun: str) -> str:
@@ -87,7 +92,7 @@ def _sources(path: Path) -> list:
     from fewbits import registry
 
     with _existing(path, "collect").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row.get("status") != PLANNED]
     found = []
     for heading, kind, attribute in (
         ("Methods", "algorithm", "label"),

@@ -53,6 +53,11 @@ class Config(Model):
     _path: Path = PrivateAttr(default=Path("config/config.yaml"))
 
     @property
+    def path(self) -> Path:
+        """The configuration's file."""
+        return self._path
+
+    @property
     def study_files(self) -> list[Path]:
         """The study files, beside the configuration in `studies/`."""
         return [self._path.parent / "studies" / f"{name}.yaml" for name in self.studies]
