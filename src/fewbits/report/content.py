@@ -20,6 +20,7 @@ HOW_TO_READ = (
     "about every run, one run) misses it, inconclusive otherwise. The criteria are given with each "
     "study; where the paper prints no number, none is invented."
 )
+NOT_YET = "not run so far"  # in place of "not run at this scale", where runs are still missing
 METHODS = (
     "Bits are those of the encoded messages, uplink, mean over clients, unless the paper's own count "
     "is named. Claims, figures and tables are computed from the runs' metrics files alone. The same "
@@ -39,15 +40,19 @@ def content(studies: list, scale: str, results: Path, provenance: dict) -> dict:
     studies = [plain(study, scale) for study in studies]
     sections = [_study(study, Path(results) / study["study"]) for study in studies]
     claims = [claim for section in sections for claim in section["claims"]]
-    counts = {v: sum(c["verdict"] == v for c in claims) for v in judged.VERDICTS}
     partly = "planned" in provenance  # a report on what is done so far
+    not_run = NOT_YET if partly else judged.NOT_RUN
+    for claim in claims:
+        claim["verdict"] = not_run if claim["verdict"] == judged.NOT_RUN else claim["verdict"]
+    verdicts = [*judged.VERDICTS[:-1], not_run]
+    counts = {v: sum(c["verdict"] == v for c in claims) for v in verdicts}
     return {
         "title": TITLE,
         "running": f"fewbits, {scale} scale" + (", so far" if partly else ""),
         "subtitle": _subtitle(scale, provenance),
         "headline": f"{_count(len(claims), 'claim')} of {_count(len(sections), 'study')}:",
         "counts": [[name, str(count)] for name, count in counts.items() if count],
-        "not_run": judged.NOT_RUN,
+        "not_run": not_run,
         "how_to_read": HOW_TO_READ,
         "studies": sections,
         "provenance_text": "Everything that is needed to make this report again.",
