@@ -82,6 +82,16 @@ def test_descends_and_counts_what_it_sends(spec, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_malicious_clients_are_heard_from_the_first_message_on(spec, name):
+    plain = vary(spec, **METHODS[name])
+    attacked = plain | {"attack": {"name": "gaussian", "share": 0.3}}
+    paths = (trajectory(small_problem(chosen), 0.05, 1) for chosen in (plain, attacked))
+    for honest, other in zip(*paths, strict=True):
+        same = all(torch.equal(honest[key], other[key]) for key in honest)
+        assert same == (honest["bits"][0, 0] == 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_state_has_the_lane_first_and_keeps_its_types(spec, name):
     problem = small_problem(vary(spec, **METHODS[name]))
     first, last = (trajectory(problem, 0.05, 2, seeds=(0, 1, 2))[t] for t in (0, 2))

@@ -102,6 +102,10 @@ BAD = [
      "scales.paper.grids.sweep.sending.count", "99", "at most 68"),
     ("        algorithm: gd\n        step: {rule: theory, factor: 1}", "        algorithm: powersgd\n        step: {value: 1}\n        sending: {name: segments, count: 3}", "scales.default.grids.dense.sending.name",
      "does not send its update", "another"),
+    ("        rounds: 200", "        downlink: {name: topk, k: 1}\n        rounds: 200", "scales.default.grids.dense.downlink",
+     "'topk' for algorithm 'gd', whose server sends whole models", "dga, ef21_bc"),
+    ("rounds: 1000", "attack: {name: gaussian, share: 0.02}\n        rounds: 1000", "scales.paper.grids.sweep.attack.share",
+     "0.02 (a share of 0.02 of the 20 clients is nobody)", "another combination"),
     # references
     ("grid: [sweep, dense]", "grid: [sweep, dens]", "figures[0].grid", "'dens'", "(did you mean 'dense'?)"),
     ("select: {algorithm: [ef21, gd]}", "select: {algoritm: ef21}", "figures[0].select.algoritm",

@@ -128,9 +128,10 @@ class Round:
         """C of what each client of the cohort holds. Sends nothing yet."""
         return self.network.compress(self._as_sent(self._see("residual", x)))
 
-    def as_it_is(self, x: torch.Tensor) -> Compressed:
-        """What each client of the cohort holds, of any shape, as float32: (lanes, cohort, ...). Sends nothing yet."""
-        return self.network.uncompressed(self._as_sent(x), "float32", tuple(x.shape[2:]))
+    def as_it_is(self, x: torch.Tensor, wire: str | None = "float32") -> Compressed:
+        """What each client of the cohort holds, of any shape, in that float format (None: the model's): (lanes, cohort, ...).
+        Sends nothing yet."""
+        return self.network.uncompressed(self._as_sent(x), wire, tuple(x.shape[2:]))
 
     def up(self, message: Compressed) -> torch.Tensor:
         """Every client of the cohort sends its message; returns what the server decodes."""
@@ -229,6 +230,7 @@ class Algorithm:
         False  # all that it knows of the cohort is a mean: another aggregation fits
     )
     personal: ClassVar[bool] = False  # clients use models of their own
+    both_ways: ClassVar[bool] = False  # what the server sends is compressed too: `downlink`
 
     @classmethod
     def examples(cls) -> list[dict]:

@@ -52,6 +52,7 @@ class DGA(Algorithm):
     sends: ClassVar[str] = "either"
     cite: ClassVar[str] = "zhu2021dga"
     label: ClassVar[str] = "DGA"
+    both_ways: ClassVar[bool] = True
 
     delay: Annotated[int, Field(ge=0)] = 0
     correction: Literal["message", "work", "residual", "double", "stale"] = "message"

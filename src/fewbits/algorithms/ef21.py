@@ -61,4 +61,4 @@ def first_message(start: str, x, run, updates=None):
     updates = run.updates(x) if updates is None else updates
     if start == "compressed":
         return run.compress(updates)
-    return run.network.uncompressed(updates)
+    return run.as_it_is(updates, wire=None)

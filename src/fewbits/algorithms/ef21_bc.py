@@ -33,6 +33,7 @@ class EF21BC(Algorithm):
     feedback: ClassVar[bool] = True
     cite: ClassVar[str] = "fatkhullin2021bells"
     label: ClassVar[str] = "EF21-BC"
+    both_ways: ClassVar[bool] = True
 
     start: Literal["gradient", "compressed"] = "gradient"
 

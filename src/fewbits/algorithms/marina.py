@@ -67,7 +67,7 @@ class MARINA(Algorithm):
         return {"x": x, "g": run.mean(g_i)}
 
     def _whole(self, gradients, run):
-        return run.network.uncompressed(gradients, self.wire)
+        return run.as_it_is(gradients, self.wire)
 
     def step_size(self, rule, theory):
         theory.require_everyone()

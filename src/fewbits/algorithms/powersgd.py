@@ -131,9 +131,8 @@ class PowerSGD(Algorithm):
         """The mean of what the clients hold (lanes, clients, k), as all receive it."""
         if not x.shape[-1]:
             return x[:, 0]
-        shape = tuple(x.shape[2:])
-        mean = run.mean(run.up(run.network.uncompressed(x, self.wire, shape)))
-        return run.down(run.network.uncompressed(mean, self.wire, shape))
+        mean = run.mean(run.up(run.as_it_is(x, self.wire)))
+        return run.down(run.network.uncompressed(mean, self.wire, tuple(x.shape[2:])))
 
 
 @functools.cache

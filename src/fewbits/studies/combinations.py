@@ -28,6 +28,7 @@ _FACTS = ("rows", "features", "classes", "groups", "sequence")
 def check_combination(point: dict[str, Choice], problems: Problems) -> None:
     """Note what is wrong with this combination of a data set, model, partition, algorithm and compressor."""
     _check_sending(point["algorithm"], point["compressor"], problems)
+    _check_downlink(point["algorithm"], point["downlink"], problems)
     facts = _facts({key: choice.plugin for key, choice in point.items()})
     for key, choice in point.items():
         text = _ask(choice.plugin, facts)
@@ -49,6 +50,14 @@ def _check_sending(algorithm: Choice, compressor: Choice, problems: Problems) ->
         )
         others = f"no compressor (put '{name}' into a grid of its own)"
         problems.add(compressor.path, f"{text}; allowed: {others}")
+
+
+def _check_downlink(algorithm: Choice, downlink: Choice, problems: Problems) -> None:
+    if downlink.value is None or getattr(algorithm.plugin, "both_ways", False):
+        return
+    methods = [name for name, cls in registry.plugins("algorithm").items() if cls.both_ways]
+    text = f"found {show(downlink.value['name'])} for algorithm '{algorithm.value['name']}', whose server sends whole models"
+    problems.add(downlink.path, f"{text}; allowed: no downlink, or algorithms {', '.join(methods)}")
 
 
 def check_spectra(point: dict[str, Choice], kept: Choice, problems: Problems) -> None:

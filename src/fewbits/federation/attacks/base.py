@@ -28,6 +28,12 @@ class Attack:
     label: ClassVar[str]
     share: float
 
+    def check(self, partition) -> str | None:
+        """Why this cannot be used with that partition, or None."""
+        if self.share and not round(self.share * partition.clients):
+            return f"a share of {self.share:g} of the {partition.clients} clients is nobody"
+        return None
+
     def malicious(self, keys: np.ndarray, clients: int) -> torch.Tensor:
         """Who is: (lanes, clients) bool. keys (lanes,): the lanes' own streams."""
         count = round(self.share * clients)
