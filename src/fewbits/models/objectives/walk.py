@@ -2,7 +2,7 @@
 
 The dense tail of a network, its last linear layers (of an MLP, all of it, with batch normalisation too), is differentiated by
 hand, for several clients in one batched product: a layer's gradient is the product of two thin matrices, which is added to what it
-moves and never written down. What comes before the tail goes by automatic differentiation.
+moves and never written down. So is what comes before, where it is plain convolutions; else it goes by automatic differentiation.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from fewbits.aligned import aligned, bmm, copy, empty
+from fewbits.models.objectives.automatic import Automatic
+from fewbits.models.objectives.convolved import FEWEST, Convolved, stages
 from fewbits.models.objectives.dense import activated, before, softmax, tail
 from fewbits.models.objectives.moving import Moving, Rule
 from fewbits.models.objectives.normalised import Normalised
@@ -50,6 +51,7 @@ class Walk:
         self.biased = objective.net.head.bias is not None
         # Layers of the flat vector that are not the tail's.
         self.before = len(list(self.front.parameters()))
+        self.stages = stages(self.front, objective.source.shape)
         self.together = not self.before and isinstance(self.front[0], nn.Flatten)
 
     def ends(
@@ -65,12 +67,12 @@ class Walk:
         f = self.objective
         rule = Rule(momentum, step * f.model.weight_decay)
         views = f.views(y)
-        named, moved = self._front(views, statistics, rule)
-        layers = self._layers(views, statistics, rule)
         places, weights = _stacked(plans)
+        front = self._front(views, statistics, rule, places.shape[2])
+        layers = self._layers(views, statistics, rule)
         rows = np.stack([f.parts[i][own] for i, own in zip(who, places, strict=True)])
         scale = torch.from_numpy(step * weights).to(f.dtype).unsqueeze(-1)
-        alone = moved or momentum or rule.pulled or pull or any(self.normed)
+        alone = front or momentum or rule.pulled or pull or any(self.normed)
         many = 1 if alone else max(1, AHEAD // rows.shape[2])
         for going, steps in _blocks([len(positions) for positions, _ in plans], many):
             own, now = rows[going, steps], [layer.of(going) for layer in layers]
@@ -78,32 +80,28 @@ class Walk:
             if pull is not None:
                 slope = _slope(pull, places[going, steps], weights[going, steps], step)
             there = torch.from_numpy(weights[going, steps] > 0).flatten(1).unsqueeze(-1)
-            if not moved:
+            if front is None:
                 a = aligned(f.flat(own).flatten(1, 2))
                 self._steps(now, a, own, part, rule, slope, there)
                 continue
             # What only fills up would count in batch normalisation.
             used = weights[0, steps.start] > 0
             own, part, there = own[:, :, used], part[:, :, : used.sum()], there[:, used]
-            made = functional_call(self.front, named, (f.inputs(own[0, 0]),))
-            a = aligned(made.detach()[None])
-            back = self._steps(now, a, own, part, rule, slope, there, through=True)
-            changes = torch.autograd.grad(made, [each.value for each in moved], back[0])
-            for each, change in zip(moved, changes, strict=True):
-                rule.by(Moving(each.value.detach(), each.speed), change)
-        self._write(views, moved, layers)
+            a = aligned(front.forward(own[0, 0])[None])
+            front.back(self._steps(now, a, own, part, rule, slope, there, through=True)[0])
+        self._write(views, front.moved if front else [], layers)
         return y
 
-    def _front(self, views, statistics, rule: Rule):
-        """What comes before the tail, of one client: all by name, and of it what has gradients. Copies."""
-        moved = [rule.begin(view[0].clone()) for view in views[: self.before]]
-        names = [layer.name.removeprefix("features.") for layer in self.objective.layers]
-        values = [each.value.requires_grad_() for each in moved]
-        named = dict(zip(names, values, strict=False))
-        if statistics is not None:
-            running = self.objective.running(statistics[0])
-            named |= {name.removeprefix("features."): value for name, value in running.items()}
-        return named, moved
+    def _front(self, views, statistics, rule: Rule, width: int) -> Automatic | Convolved | None:
+        """What comes before the tail, of one client with so many rows a step; None where that has no parameters."""
+        if not self.before:
+            return None
+        f, views = self.objective, views[: self.before]
+        if self.stages is not None and width >= FEWEST:
+            return Convolved(self.stages, f, views, rule)
+        named = {} if statistics is None else f.running(statistics[0])
+        named = {name.removeprefix("features."): value for name, value in named.items()}
+        return Automatic(self.front, f, views, named, rule)
 
     def _layers(self, views, statistics, rule: Rule) -> list[Layer]:
         """Of the tail. Copies, since products of pieces of y are slower; what batch normalisation keeps is not copied."""
