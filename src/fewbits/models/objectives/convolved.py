@@ -101,11 +101,8 @@ def _placed(parameter: torch.Tensor) -> torch.Tensor:
     """A copy, in memory with a kernel's pixels first."""
     if parameter.dim() == 1:
         return parameter.clone()
-    return (
-        parameter.permute(2, 3, 1, 0)
-        .clone(memory_format=torch.contiguous_format)
-        .permute(3, 2, 0, 1)
-    )
+    pixels_first = parameter.permute(2, 3, 1, 0).clone(memory_format=torch.contiguous_format)
+    return pixels_first.permute(3, 2, 0, 1)
 
 
 def patched(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,19 +117,22 @@ def patched(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pooled(z: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Maxima of 2 x 2 pixels of z (H, W, n, C), and what `unpooled` needs."""
+    """Maxima of 2 x 2 pixels of z (H, W, n, C), and where they are: in the right one of two, in the lower pair."""
     height, width, *rest = z.shape
     z = z.reshape(height // 2, 2, width // 2, 2, *rest)
-    pairs = np.maximum(z[:, :, :, 0], z[:, :, :, 1])
-    return np.maximum(pairs[:, 0], pairs[:, 1]), (z, pairs)
+    left, right = z[:, :, :, 0], z[:, :, :, 1]
+    pairs = np.maximum(left, right)
+    upper, lower = pairs[:, 0], pairs[:, 1]
+    return np.maximum(upper, lower), (right > left, lower > upper)
 
 
-def unpooled(delta: np.ndarray, z: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def unpooled(delta: np.ndarray, right: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """The derivative by z from that by its maxima; of equal pixels the first one has it, as in torch."""
-    by_pairs, by_z = np.empty_like(pairs), np.empty_like(z)
-    np.multiply(delta, pairs[:, 1] > pairs[:, 0], out=by_pairs[:, 1])
+    height, _, width, *rest = right.shape
+    by_pairs = np.empty((height, 2, width, *rest), delta.dtype)
+    by_z = np.empty((height, 2, width, 2, *rest), delta.dtype)
+    np.multiply(delta, lower, out=by_pairs[:, 1])
     np.subtract(delta, by_pairs[:, 1], out=by_pairs[:, 0])
-    np.multiply(by_pairs, z[:, :, :, 1] > z[:, :, :, 0], out=by_z[:, :, :, 1])
+    np.multiply(by_pairs, right, out=by_z[:, :, :, 1])
     np.subtract(by_pairs, by_z[:, :, :, 1], out=by_z[:, :, :, 0])
-    height, _, width, _, *rest = z.shape
     return by_z.reshape(2 * height, 2 * width, *rest)

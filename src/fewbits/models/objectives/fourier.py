@@ -1,6 +1,6 @@
 """Convolutions of stride 1 by few products: y = A[(G w) . (B x)], "." taking the place of a product of matrices at every point.
 
-Lavin and Gray (CVPR 2016, arXiv 1509.09308, eq. 8 and 12) write Winograd's minimal algorithms so; derivatives are by the transposed
+Lavin and Gray (CVPR 2016, arXiv 1509.09308, section 4) write Winograd's minimal algorithms so; derivatives are by the transposed
 matrices. Ours are those of the discrete Fourier transform, by which Mathieu, Henaff and LeCun (ICLR 2014, arXiv 1312.5851)
 convolve: the whole image is one tile, and a product of complex numbers is three of real ones. For 14 x 14 pixels and a 5x5
 kernel that is 432 products of every pair of channels, where 4,900 are in the definition and 1,764 in Winograd's tiles of 2 x 2 pixels.
@@ -68,10 +68,8 @@ def transforms(
     height: int, width: int, k: int, dtype: str
 ) -> tuple[Transform, Transform, Transform]:
     """Of data, of kernels, and that whose transpose the result is."""
-    tall, wide = (
-        height + k // 2,
-        width + k // 2,
-    )  # cycles in which nothing meets what lies on the other side
+    # Cycles so long that nothing meets what lies on the other side.
+    tall, wide = height + k // 2, width + k // 2
     taps, count = k // 2 - np.arange(k), tall // 2 + 1
     # Of a frequency that is not its own negative, the negative one is left out, which gives the same.
     twice = np.array([1 if 2 * f % tall == 0 else 2 for f in range(count)])[:, None, None]
