@@ -75,7 +75,9 @@ def updates(work, f, x, cohort: list[int]) -> torch.Tensor:
 def test_an_update_is_the_same_in_any_company(block, dataset, hidden, tanh, bias, cohort):
     f, work = problem(dataset, hidden, tanh, bias), solver(block)
     x = torch.from_numpy(f.start(dataset, 0)[None])
+    start = x.clone()
     alone = updates(work, f, x, cohort)
+    assert torch.equal(x, start)  # which all clients read in place
     assert torch.equal(alone, all_updates(dataset, hidden, tanh, bias, LOCAL.index(block))[cohort])
 
 

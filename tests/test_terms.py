@@ -185,8 +185,9 @@ def test_by_hand_and_by_automatic_differentiation_are_one(model, terms):
     ours, second, theirs = (
         work(f, terms, x, None, previous.clone())[0] for f in (walking, by_hand, automatic)
     )
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(second, theirs, rtol=1e-6, atol=1e-8)
+    # FedDecorr divides by deviations, of features that hardly vary too, which makes rounding up to 1e-7.
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(second, theirs, rtol=1e-6, atol=1e-6)
     without = work(by_hand, {}, x)[0]
     assert (ours - without).norm() > 1e-3 * without.norm()
 

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+
 from fewbits.lazy import torch
 
 BYTES = 64
+# Columns of a transposed matrix up to which products with it by NumPy's OpenBLAS are faster than by torch's MKL, as those with others are.
+NARROW = 80
 
 
 def empty(shape: tuple[int, ...], dtype, device=None) -> torch.Tensor:
     """Not initialised; what fills up is no part of it."""
     count, *rest = shape
     step, own = BYTES // dtype.itemsize, prod(rest)
+    if own % step == 0:
+        return torch.empty(shape, dtype=dtype, device=device)
     whole = torch.empty(count, -(-own // step) * step, dtype=dtype, device=device)
     return whole[:, :own].view(shape)
 
@@ -36,4 +42,8 @@ def aligned(x: torch.Tensor) -> torch.Tensor:
 
 def bmm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The products of (m, i, j) and (m, j, k), aligned as their factors (or what these are the transposes of) should be."""
-    return torch.bmm(a, b, out=empty((*a.shape[:2], b.shape[2]), a.dtype, a.device))
+    out = empty((*a.shape[:2], b.shape[2]), a.dtype, a.device)
+    if not a.is_cpu or (b.stride(2) != 1 and b.shape[2] > NARROW):
+        return torch.bmm(a, b, out=out)
+    np.matmul(a.numpy(), b.numpy(), out=out.numpy())
+    return out

@@ -63,7 +63,8 @@ class LocalSGD(Local):
         if held:
             held["previous"] = ends
             held |= {} if statistics is None else {"statistics": statistics.clone()}
-        return start - ends
+            return start - ends
+        return torch.sub(start, ends, out=ends)
 
     def solve(
         self, objective, start, who, keys, round=1, coupling=None, statistics=None, held=None, jump=None
@@ -122,8 +123,7 @@ class LocalSGD(Local):
         """The models that the clients `at` end with, those with most steps first. added: coupling and jump."""
         coupling, jump = added
         (lane, group), step = at, self._step(round)
-        # By whole rows, which is faster.
-        begin = start[lane].index_select(0, torch.from_numpy(group).to(start.device))
+        begin = _of(start[lane], group)
         if objective.walk is not None and not (self.proximal or coupling or jump):
             return objective.walk.ends(begin, who, plans, step, self.momentum, pull, statistics)
         y = aligned.copy(begin)
@@ -146,3 +146,10 @@ class LocalSGD(Local):
                 change = velocity[:active].mul_(self.momentum).add_(change)
             going.sub_(change, alpha=step)
         return y
+
+
+def _of(x: torch.Tensor, who: np.ndarray) -> torch.Tensor:
+    """Models (m, ...) of these clients, not copied where all are one."""
+    if x.stride(0) == 0:
+        return x[: len(who)]
+    return x.index_select(0, torch.from_numpy(who).to(x.device))  # by whole rows, which is faster

@@ -143,16 +143,16 @@ class NetworkObjective(Evaluated):
         images = self._float(picked).reshape(*picked.shape[:-1], *self.source.shape)
         return channels_last(images) if images.dim() == 4 else images
 
-    def flat(self, rows: np.ndarray) -> torch.Tensor:
+    def flat(self, rows: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
         """Rows of the training data as numbers: (*rows.shape, features)."""
         # By whole rows, which is 8 times as fast as indexing.
         picked = self._x.index_select(0, torch.from_numpy(rows.reshape(-1)).to(self.device))
-        return self._float(picked).reshape(*rows.shape, -1)
+        return self._float(picked.view(*rows.shape, -1), out)
 
-    def _float(self, picked: torch.Tensor) -> torch.Tensor:
+    def _float(self, picked: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if picked.dtype == torch.uint8:
-            return picked / self._white  # one pass over them
-        return picked.to(self.dtype)
+            return torch.div(picked, self._white, out=out)  # one pass over them
+        return picked.to(self.dtype) if out is None else out.copy_(picked)
 
     def targets(self, rows) -> torch.Tensor:
         return self._y[rows]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,25 +18,11 @@ from fewbits.aligned import aligned, bmm, copy, empty
 from fewbits.models.objectives.automatic import Automatic
 from fewbits.models.objectives.convolved import FEWEST, Convolved, stages
 from fewbits.models.objectives.dense import activated, before, softmax, tail
+from fewbits.models.objectives.layer import Layer
 from fewbits.models.objectives.moving import Moving, Rule
 from fewbits.models.objectives.normalised import Normalised
 
 AHEAD = 80  # rows of steps to come that are multiplied by the first layer together
-
-
-class Layer(NamedTuple):
-    """A linear layer of some clients: W (m, out, in), b (m, 1, out) or None, and what normalises its output, or None."""
-
-    w: Moving
-    b: Moving | None
-    norm: Normalised | None
-
-    def of(self, who: slice) -> Layer:
-        return Layer(*(each and each.of(who) for each in self))
-
-    def parameters(self) -> list[Moving]:
-        own = [self.w, self.b, *(self.norm[:2] if self.norm else ())]
-        return [each for each in own if each is not None]
 
 
 class Walk:
@@ -57,8 +42,8 @@ class Walk:
     def ends(
         self, y, who, plans, step: float, momentum: float = 0.0, pull=None, statistics=None
     ) -> torch.Tensor:
-        """Where v_i <- momentum v_i + step grad f_i(y_i; batch), y_i <- y_i - v_i for every batch of its plan ends: y (m, D),
-        changed in place.
+        """Where v_i <- momentum v_i + step grad f_i(y_i; batch), y_i <- y_i - v_i for every batch of its plan ends: (m, D), from
+        y (m, D).
 
         who (m,): clients, those with most steps first, one at a time where not the whole network is dense. plans: of
         each, positions and weights (steps, B) as of `sampling.schedule`, B the same for all. pull: terms of their objectives
@@ -69,28 +54,33 @@ class Walk:
         views = f.views(y)
         places, weights = _stacked(plans)
         front = self._front(views, statistics, rule, places.shape[2])
-        layers = self._layers(views, statistics, rule)
         rows = np.stack([f.parts[i][own] for i, own in zip(who, places, strict=True)])
         scale = torch.from_numpy(step * weights).to(f.dtype).unsqueeze(-1)
         alone = front or momentum or rule.pulled or pull or any(self.normed)
         many = 1 if alone else max(1, AHEAD // rows.shape[2])
+        layers = self._layers(views, statistics, rule, rows.shape[2], many)
         for going, steps in _blocks([len(positions) for positions, _ in plans], many):
-            own, now = rows[going, steps], [layer.of(going) for layer in layers]
-            part, slope = scale[going, steps], None
+            own, part, slope = rows[going, steps], scale[going, steps], None
             if pull is not None:
                 slope = _slope(pull, places[going, steps], weights[going, steps], step)
             there = torch.from_numpy(weights[going, steps] > 0).flatten(1).unsqueeze(-1)
+            if front is not None:  # what only fills up would count in batch normalisation
+                used = weights[0, steps.start] > 0
+                own, part, there = own[:, :, used], part[:, :, : used.sum()], there[:, used]
+            first, *rest = layers
+            now = [first.of(going, own[0].size), *(each.of(going, own.shape[2]) for each in rest)]
             if front is None:
-                a = aligned(f.flat(own).flatten(1, 2))
-                self._steps(now, a, own, part, rule, slope, there)
-                continue
-            # What only fills up would count in batch normalisation.
-            used = weights[0, steps.start] > 0
-            own, part, there = own[:, :, used], part[:, :, : used.sum()], there[:, used]
-            a = aligned(front.forward(own[0, 0])[None])
-            front.back(self._steps(now, a, own, part, rule, slope, there, through=True)[0])
-        self._write(views, front.moved if front else [], layers)
-        return y
+                f.flat(own.reshape(len(own), -1), out=now[0].inputs)
+                self._steps(now, own, part, rule, slope, there)
+            else:
+                now[0].inputs.copy_(front.forward(own[0, 0]))
+                front.back(self._steps(now, own, part, rule, slope, there, through=True)[0])
+        moved = [each.value.detach() for each in front.moved] if front else []
+        moved += [value for layer in layers for value in layer.values(self.biased)]
+        ends = torch.empty_like(y, memory_format=torch.contiguous_format)
+        for view, value in zip(f.views(ends), moved, strict=True):
+            view.copy_(value.reshape(view.shape))
+        return ends
 
     def _front(self, views, statistics, rule: Rule, width: int) -> Automatic | Convolved | None:
         """What comes before the tail, of one client with so many rows a step; None where that has no parameters."""
@@ -103,83 +93,67 @@ class Walk:
         named = {name.removeprefix("features."): value for name, value in named.items()}
         return Automatic(self.front, f, views, named, rule)
 
-    def _layers(self, views, statistics, rule: Rule) -> list[Layer]:
-        """Of the tail. Copies, since products of pieces of y are slower; what batch normalisation keeps is not copied."""
-        own = iter([copy(view) for view in views[self.before :]])
+    def _layers(self, views, statistics, rule: Rule, width: int, steps: int) -> list[Layer]:
+        """Of the tail; with room for what goes into them in a step of so many rows, into the first in so many steps."""
+        own = iter(views[self.before :])
         kept = [] if statistics is None else list(self.objective.running(statistics).values())
         kept = iter([each.unsqueeze(1) for each in kept[len(kept) - 2 * sum(self.normed) :]])
 
         def vector() -> Moving:
-            return rule.begin(next(own).unsqueeze(1))
+            return rule.begin(copy(next(own)).unsqueeze(1))
 
         layers = []
         for normed in [*self.normed, False]:
-            w, b = rule.begin(next(own)), vector() if self.biased else None
+            w, b = next(own), next(own) if self.biased else None
             norm = Normalised(vector(), vector(), next(kept), next(kept)) if normed else None
-            layers.append(Layer(w, b, norm))
+            layers.append(Layer.begin(w, b, width if layers else width * steps, rule, norm))
         return layers
 
-    def _write(self, views, moved, layers) -> None:
-        """The copies into the flat vectors."""
-        flat = [moving for layer in layers for moving in layer.parameters()]
-        for view, moving in zip(views, [*moved, *flat], strict=True):
-            view.copy_(moving.value.detach().reshape(view.shape))
-
-    def _steps(
-        self, layers, a, rows, scale, rule, slope, used, through=False
-    ) -> torch.Tensor | None:
+    def _steps(self, layers, rows, scale, rule, slope, used, through=False) -> torch.Tensor | None:
         """Some steps of the tail, each by the sum of scale times the rows' gradients; if there are several, without momentum.
 
-        a (m, steps B, in): what goes into it for rows (m, steps, B); scale (m, steps, B, 1); used (m, B, 1): rows that do not only
-        fill up. Returns, where `through`, the derivative of the losses, times scale, by a. That the first layer's inputs are
+        What goes into the first layer is there, for rows (m, steps, B); scale (m, steps, B, 1); used (m, B, 1): rows that do not
+        only fill up. Returns, where `through`, the derivative of the losses, times scale, by it. That the first layer's inputs a are
         known saves passes over it: after steps j < t it is W - sum_j delta_j'a_j, so that it makes of a_t what W does, less
         (a_t a_j') delta_j.
         """
-        (w, b, _), *rest = layers
+        first, *rest = layers
         norms = [layer.norm for layer in layers[:-1]]
         count, width = scale.shape[1:3]
-        wanted = self.objective.hot[self.objective.targets(rows)]
-        ahead = bmm(a, w.value.transpose(1, 2))
-        products = bmm(a, a.transpose(1, 2)) if count > 1 else None
+        # As `softmax` lies in memory.
+        wanted = self.objective.hot[self.objective.targets(rows)].transpose(2, 3).contiguous()
+        wanted, scale = wanted.transpose(2, 3).unbind(1), scale.unbind(1)
+        ahead = first.forward()
+        products = bmm(first.a, first.a.transpose(1, 2)) if count > 1 else None
         deltas = empty(ahead.shape, ahead.dtype)
-        for t in range(count):
+        for t, z in enumerate(ahead.split(width, dim=1)):
             past, now = slice(t * width), slice(t * width, (t + 1) * width)
-            z = ahead[:, now]
             if t:
-                own, done = empty(z.shape, z.dtype), deltas[:, past]
-                z = torch.baddbmm(z, products[:, now, past], done, alpha=-1, out=own)
-            z = z if b is None else z.add_(b.value)
-            deltas[:, now] = self._above(
-                rest, norms, z, wanted[:, t], scale[:, t], used, rule, slope
-            )
-            _move_bias(b, deltas[:, now], rule)
-        back = bmm(deltas, w.value) if through else None
+                z.sub_(bmm(products[:, now, past], deltas[:, past]))
+            deltas[:, now] = self._above(rest, norms, z, wanted[t], scale[t], used, rule, slope)
+        back = first.back(deltas) if through else None
         if through and slope and not rest:
-            back += slope(a)
-        rule.by_product(w, deltas, a)
+            back += slope(first.inputs)
+        rule.by_product(first.w, deltas, first.a)
         return back
 
     def _above(self, layers, norms, z, wanted, scale, used, rule, slope) -> torch.Tensor:
         """A step of the layers above the first, which gave z (m, B, out); the derivative of the losses, times scale, by z.
         norms: what normalises z, and what every layer but the last gives."""
-        values, seen = [], []
-        for (w, b, _), norm, after in zip(layers, norms, self.after, strict=True):
+        seen = []
+        for layer, norm, after in zip(layers, norms, self.after, strict=True):
             if norm is not None:
                 z, saved = norm.forward(z, used)
-                z = aligned(z)
                 seen.append(saved)
-            values.append(activated(z, after))
-            z = bmm(values[-1], w.value.transpose(1, 2))
-            z = z if b is None else z.add_(b.value)
+            activated(z, after, out=layer.inputs)
+            z = layer.forward()
         delta = softmax(z).sub_(wanted).mul_(scale)
-        below = zip(values[::-1], self.after[::-1], norms[::-1], strict=True)
-        for (w, b, _), (a, after, norm) in zip(layers[::-1], below, strict=True):
-            back = bmm(delta, w.value)
-            if slope and a is values[-1]:
-                back += slope(a)
-            rule.by_product(w, delta, a)
-            _move_bias(b, delta, rule)
-            delta = before(back, a, after)
+        for layer, after, norm in zip(layers[::-1], self.after[::-1], norms[::-1], strict=True):
+            back = layer.back(delta)
+            if slope and layer is layers[-1]:
+                back += slope(layer.inputs)
+            rule.by_product(layer.w, delta, layer.a)
+            delta = before(back, layer.inputs, after)
             if norm is not None:
                 delta = aligned(norm.back(delta, seen.pop(), rule))
         return delta
@@ -199,11 +173,6 @@ def _slope(pull, places, weights, step: float) -> Callable[[torch.Tensor], torch
     """What one step of clients (m, 1, B) adds to the derivative by the representations, times the step."""
     slope = pull.on(places[:, 0], weights[:, 0])
     return lambda z: step * slope(slice(0, len(z)), z)
-
-
-def _move_bias(b: Moving | None, delta: torch.Tensor, rule: Rule) -> None:
-    if b is not None:
-        rule.by(b, delta.sum(dim=1, keepdim=True))
 
 
 def _blocks(counts: list[int], many: int) -> Iterator[tuple[slice, slice]]:
