@@ -66,7 +66,7 @@ def test_a_row_by_hand():
     assert table["published"].tolist() == [1474, 87]
     # Half of 20 and of 5 rounds: the better step of each.
     assert table["measured"].tolist() == pytest.approx([10, 2.5])
-    assert table["tuned"].tolist() == ["step = 0.3", "step = 0.1"]
+    assert table["tuned"].tolist() == ["step = 0.3 (largest tried)", "step = 0.1 (smallest tried)"]
     assert table["measured / published"].tolist() == pytest.approx([10 / 1474, 2.5 / 87])
     assert table["speed-up published"].tolist() == pytest.approx([1, 1474 / 87])
     assert table["speed-up"].tolist() == pytest.approx([1, 4])

@@ -77,7 +77,7 @@ class PerRun(Estimator):
 def by_seed(chosen, over: str, small: bool):
     """Series of `_value` indexed by seed; `attrs` hold the runs used and the setting that was
     tuned."""
-    from fewbits.analysis.selection import describe, varying
+    from fewbits.analysis.selection import varying
 
     columns = varying(chosen)
     note = ""
@@ -87,12 +87,25 @@ def by_seed(chosen, over: str, small: bool):
             "add to select, or set over: tuned, min, max or median"
         )
     if over == "tuned" and columns:
-        chosen = tuned(chosen, columns, small)
-        note = describe(chosen.iloc[0], columns)
+        tried, chosen = chosen, tuned(chosen, columns, small)
+        note = told(chosen, tried, columns)
     grouped = chosen.groupby("seed", sort=True)["_value"]
     series = getattr(grouped, over)() if over in ("min", "max", "median") else grouped.first()
     series.attrs |= {"runs": list(chosen["run"]), "tuned": note}
     return series
+
+
+def told(best, tried, columns: list[str]) -> str:
+    """The tuned setting in words; of a step at the end of what was tried also that, since a better one may lie beyond."""
+    from fewbits.analysis.selection import describe
+
+    text = describe(best.iloc[0], columns)
+    for column in columns:
+        values = tried[column].dropna()
+        if column.startswith("step.") or column.endswith(".step"):
+            for word, end in (("smallest", values.min()), ("largest", values.max())):
+                text += f" ({word} tried)" if best[column].iloc[0] == end else ""
+    return text
 
 
 def tuned(chosen, columns: list[str], small: bool):

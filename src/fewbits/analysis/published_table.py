@@ -93,8 +93,8 @@ def _estimator(metric: str, target: float | None):
 def _measured(runs, metrics, cell, columns, measure, times: float) -> dict | None:
     """The estimator's value of a cell's runs at the best setting; None if there are no such runs."""
     from fewbits.analysis.intervals import summarise
-    from fewbits.analysis.per_run import tuned
-    from fewbits.analysis.selection import curves_of, describe, varying
+    from fewbits.analysis.per_run import told, tuned
+    from fewbits.analysis.selection import curves_of, varying
 
     own = runs
     for symbol, column in columns.items():
@@ -108,7 +108,7 @@ def _measured(runs, metrics, cell, columns, measure, times: float) -> dict | Non
     settings = [name for name in varying(own) if name != "rounds"]
     best = tuned(own, settings, measure.best_is_small()) if settings else own
     middle, low, high = summarise(best["_value"], f"published/{_key(cell, list(columns))}")
-    said = describe(best.iloc[0], settings) if math.isfinite(middle) else "not reached"
+    said = told(best, own, settings) if math.isfinite(middle) else "not reached"
     return {"measured": middle, "measured low": low, "measured high": high, "setting": said}
 
 
