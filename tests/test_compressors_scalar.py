@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fewbits import registry, rng
 from fewbits.compressors import dither, elias, packing
-from fewbits.compressors.arrays import norms, peaks
+from fewbits.compressors.arrays import columns_at_once, norms, peaks
 from fewbits.compressors.message import MessageError
 
 FAMILIES = [
@@ -318,7 +318,7 @@ def test_packing_gives_the_bytes_of_the_wire_format(width, count, seed):
     assert (packing.unpack(data, width, count) == codes).all()
 
 
-@pytest.mark.parametrize("width", [2, 3, 4, 5, 7, 9, 12])
+@pytest.mark.parametrize("width", [2, 3, 4, 5, 6, 7, 9, 12])
 def test_packing_of_several_blocks(width):
     count = 2 * packing.BLOCK + 77
     codes = np.random.default_rng(width).integers(0, 2**width, count, dtype=np.uint16)
@@ -335,9 +335,26 @@ def test_unpacking_refuses_what_is_not_packed():
         packing.unpack(b"\xff", 3, 2)
 
 
+@pytest.mark.parametrize("wire", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1.0, 1e-30])
+def test_norms_of_buckets_are_those_of_the_paper_and_no_entry_is_above_one(wire, scale):
+    """Of a bucket with one entry that is not zero the norm is that entry, to the last digit."""
+    g = np.random.default_rng(0)
+    x = scale * g.standard_normal((2000, 8)) * np.array([1, 0, 0, 0, 0, 0, 0, 0])
+    x[1000:] = scale * g.standard_normal((1000, 8))
+    x = np.append(x.astype(wire).reshape(-1), scale)  # and a shorter bucket
+    q = registry.make("compressor", {"name": "qsgd", "levels": 3, "bucket": 8, "wire": wire})
+    sent = q.encode(torch.from_numpy(x.astype(wire))).sections[0]
+    largest = np.abs(np.append(x, np.zeros(7)).reshape(-1, 8)).max(axis=1)
+    exact = np.sqrt((np.append(x, np.zeros(7)).reshape(-1, 8) ** 2).sum(axis=1))
+    np.testing.assert_array_equal(sent[:1000], largest[:1000].astype(wire))
+    assert (sent >= largest.astype(wire)).all()
+    np.testing.assert_allclose(sent, exact, rtol=1e-6)
+
+
 def test_noise_is_that_of_the_project_and_does_not_depend_on_blocks():
     seeds = keys(3, "noise")
-    d = 2 * dither.BLOCK + 5
+    d = 2 * columns_at_once(3, 10**9) + 5
     found = np.concatenate([random.copy() for _, random in dither.noise(seeds, d)], axis=1)
     expected = rng.integers(seeds, (d + 1) // 2).view("<u4")[:, :d]
     assert (found == expected).all()

@@ -12,7 +12,10 @@ import numpy as np
 
 from fewbits.lazy import torch
 
-BLOCK = 1 << 15  # columns handled at once: the working arrays stay in the processor's cache
+BLOCK = 1 << 15  # columns summed at once, whatever the number of rows
+AT_ONCE = (
+    1 << 17
+)  # numbers handled at once where nothing is summed: a call costs as much as thousands of them
 
 
 def as_rows(x: torch.Tensor, d: int, wire: str) -> np.ndarray:
@@ -60,10 +63,21 @@ def refuse(peak: float, where: str, wire: str) -> None:
         raise ValueError(f"{where}: {text}")
 
 
-def blocks(d: int) -> Iterator[slice]:
+def blocks(d: int, step: int = BLOCK) -> Iterator[slice]:
     """Slices that cut d columns into blocks."""
-    for start in range(0, d, BLOCK):
-        yield slice(start, min(start + BLOCK, d))
+    for start in range(0, d, step):
+        yield slice(start, min(start + step, d))
+
+
+def columns_at_once(rows: int, d: int) -> int:
+    """Columns to handle together, of that many rows of d numbers, so that working arrays stay in the cache. Even."""
+    most = 2 * AT_ONCE // max(2, rows)
+    return min(d + d % 2, max(1 << 12, 1 << most.bit_length() - 1))
+
+
+def room(rows: np.ndarray) -> np.ndarray:
+    """A working array for as many columns of `rows` (n, d)."""
+    return np.empty((len(rows), columns_at_once(*rows.shape)), rows.dtype)
 
 
 def norms(rows: np.ndarray, peak: np.ndarray, power: int) -> np.ndarray:

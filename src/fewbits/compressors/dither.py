@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fewbits.compressors.arrays import BLOCK, blocks
+from fewbits.compressors.arrays import blocks, columns_at_once
 
 MAX_TOP = 2**16 - 1  # so that p is at least 15
 _STEP, _FIRST, _SECOND = (
@@ -26,12 +26,12 @@ def noise(keys: np.ndarray, d: int) -> Iterator[tuple[slice, np.ndarray]]:
     The numbers are those of `rng.integers(keys, ...)`, two of 32 bits from each of 64: a number depends on
     the row's key and the column alone. They lie in an array that the next block overwrites, and so may you.
     """
-    width = min((d + 1) // 2, BLOCK // 2)
+    step = columns_at_once(len(keys), d)
     with np.errstate(over="ignore"):
-        steps = np.arange(1, width + 1, dtype=np.uint64) * _STEP
-        words = np.empty((len(keys), width), np.uint64)
+        steps = np.arange(1, step // 2 + 1, dtype=np.uint64) * _STEP
+        words = np.empty((len(keys), step // 2), np.uint64)
         spare = np.empty_like(words)
-        for columns in blocks(d):
+        for columns in blocks(d, step):
             skip = np.uint64(columns.start // 2) * _STEP
             np.add((keys + skip)[:, None], steps, out=words)
             for shift, factor in zip(_SHIFTS, (_FIRST, _SECOND, None), strict=True):

@@ -2,9 +2,10 @@
 
 Codes of `width` bits follow each other, least significant bit first, padded with zero bits to a whole byte.
 
-Below 8 bits, eight codes lie in a 64-bit word as bytes and are first pushed together in three steps (pairs,
-fours, eights). Then as many items as fill a whole number of words form a group, and each word of a group is
-made from the few items it shares bits with. All of it is array operations on blocks that fit the cache.
+Below 8 bits, eight codes lie in a 64-bit word as bytes and are pushed together in three steps (pairs, fours, eights);
+then they are as many bytes as a code has bits. Of longer codes as many as fill a whole number of words form a group,
+and each word of a group is made from the few codes it shares bits with; unpacking does so at any width. All of it is array
+operations on blocks that fit the cache.
 """
 
 from __future__ import annotations
@@ -48,8 +49,13 @@ def packed(codes: np.ndarray, width: int) -> np.ndarray:
             data[start * width // 8 :][: len(block) * width // 8] = side_by_side(
                 block, width, 8 // width
             )
+        elif width < 8:  # eight codes are as many bytes as a code has bits
+            eights = _squeeze(block, width).view(np.uint8).reshape(-1, 8)
+            target = data[start * width // 8 :][: len(eights) * width].reshape(-1, width)
+            for byte in range(width):
+                target[:, byte] = eights[:, byte]
         else:
-            _join(_squeeze(block, width), _item(width), out[start // per : (start + BLOCK) // per])
+            _join(block.astype(np.uint64), width, out[start // per : (start + BLOCK) // per])
     return data[: -(-n * width // 8)]
 
 
@@ -154,15 +160,18 @@ def _steps(width: int) -> tuple[tuple[np.uint64, np.uint64, np.uint64], ...]:
 
 
 def _squeeze(codes: np.ndarray, width: int) -> np.ndarray:
-    """Codes as items for `_join`."""
-    if width > 8:
-        return codes.astype(np.uint64)
+    """Eight codes of less than 8 bits each in the lowest bits of one 64-bit number."""
     words = codes.copy()
     for lane in (16, 32, 64):  # low + 2^half high becomes low + 2^used high
         words, half, used = words.view(f"<u{lane // 8}"), lane // 2, lane // 16 * width
-        high = words >> words.dtype.type(half)
-        high *= words.dtype.type((1 << half) - (1 << used))
-        words -= high
+        kind, gap = words.dtype.type, half - used
+        if width <= 4:  # a product puts both side by side at the upper end, other copies elsewhere
+            words *= kind((1 << 2 * gap) + (1 << gap))
+            words >>= kind(2 * gap)
+        else:
+            high = words >> kind(half)
+            high *= kind((1 << half) - (1 << used))
+            words -= high
     return words
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field as Checked
 
 from fewbits.compressors import elias
-from fewbits.compressors.arrays import BLOCK, norms, peaks
+from fewbits.compressors.arrays import BLOCK, norms, peaks, room
 from fewbits.compressors.base import size
 from fewbits.compressors.dither import MAX_TOP, Rounder, noise
 from fewbits.compressors.forms import DENSE, FORMS, Form
@@ -79,10 +79,7 @@ class QSGD(Quantiser):
         norm = self._norms(rows, peak)
         step = self.bucket or d
         codes = np.empty(rows.shape, code_type(self.width(d)))
-        work, rounded = (
-            np.empty((len(rows), min(d, BLOCK)), rows.dtype),
-            Rounder(self.levels, rows.dtype),
-        )
+        work, rounded = room(rows), Rounder(self.levels, rows.dtype)
         divisor = np.where(norm > 0, norm, 1).astype(rows.dtype)
         for columns, random in noise(keys, d):
             share = work[:, : columns.stop - columns.start]
@@ -99,10 +96,10 @@ class QSGD(Quantiser):
         if self.bucket is None or self.bucket >= d:
             norm = norms(rows, peak, 2)[:, None]
         else:
-            padded = np.zeros((n, -(-d // self.bucket) * self.bucket), rows.dtype)
-            padded[:, :d] = rows
-            stretches = padded.reshape(-1, self.bucket)
-            norm = norms(stretches, peaks(stretches), 2).reshape(n, -1)
+            whole = d - d % self.bucket
+            rest = np.pad(rows[:, whole:], ((0, 0), (0, -d % self.bucket)))
+            parts = rows[:, :whole].reshape(-1, self.bucket), rest
+            norm = np.concatenate([_of_stretches(p).reshape(n, -1) for p in parts if p.size], 1)
         with np.errstate(over="ignore"):
             return norm.astype(self.wire)  # entries are numbers of that format: none is passed
 
@@ -207,6 +204,18 @@ class QSGD(Quantiser):
         codes = np.zeros((1, d), np.int64)
         codes[0, at] = levels | signs.astype(np.int64) << self.width(d) - 1
         return Coded((norm[None],), codes)
+
+
+def _of_stretches(rows: np.ndarray) -> np.ndarray:
+    """2-norms of rows (n, B): what `norms` gives, once they are rounded to the wire's format.
+
+    Of squares that are normal numbers no largest magnitude is needed: a sum is at least fl(x^2), whose root rounds to |x|.
+    """
+    if rows.shape[1] <= BLOCK:
+        squares = np.matmul(rows[:, None], rows[..., None])[:, 0, 0]
+        if squares.min() > 2.0**-60 and squares.max() < 2.0**60:
+            return np.sqrt(squares, dtype=np.float64)
+    return norms(rows, peaks(rows), 2)
 
 
 def _stretched(norm: np.ndarray, step: int, columns: slice) -> np.ndarray:

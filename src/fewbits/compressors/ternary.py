@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fewbits.compressors.arrays import BLOCK
+from fewbits.compressors.arrays import room
 from fewbits.compressors.base import size
 from fewbits.compressors.dither import Rounder, noise
 from fewbits.compressors.message import Field, MessageError
@@ -59,11 +59,10 @@ class Ternary(Quantiser):
         return digits[:d]
 
     def quantise(self, rows, peak, keys):
-        n, d = rows.shape
         codes = np.empty(rows.shape, np.uint8)
         divisor = np.where(peak > 0, peak, 1).astype(rows.dtype)[:, None]
-        work, flip = np.empty((n, min(d, BLOCK)), rows.dtype), Rounder(1, rows.dtype)
-        for columns, random in noise(keys, d):
+        work, flip = room(rows), Rounder(1, rows.dtype)
+        for columns, random in noise(keys, rows.shape[1]):
             share = work[:, : columns.stop - columns.start]
             np.abs(rows[:, columns], out=share)
             share /= divisor

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field as Checked
 
-from fewbits.compressors.arrays import BLOCK
+from fewbits.compressors.arrays import room
 from fewbits.compressors.base import size
 from fewbits.compressors.dither import Rounder, noise
 from fewbits.compressors.message import Field
@@ -59,15 +59,14 @@ class Uniform(Quantiser):
         return self.bits
 
     def quantise(self, rows, peak, keys):
-        n, d = rows.shape
         top = 2**self.bits - 1
         low, high = rows.min(axis=-1, keepdims=True), rows.max(axis=-1, keepdims=True)
         with np.errstate(over="ignore"):
             span = high - low
         divisor = np.where((span > 0) & np.isfinite(span), span, 1)
         codes = np.empty(rows.shape, code_type(self.bits))
-        work, rounded = np.empty((n, min(d, BLOCK)), rows.dtype), Rounder(top, rows.dtype)
-        for columns, random in noise(keys, d):
+        work, rounded = room(rows), Rounder(top, rows.dtype)
+        for columns, random in noise(keys, rows.shape[1]):
             share = work[:, : columns.stop - columns.start]
             with np.errstate(over="ignore"):
                 np.subtract(rows[:, columns], low, out=share)
