@@ -28,17 +28,19 @@ def main() -> None:
     torch.set_num_threads(1)
     x = torch.from_numpy(hadamard.rng.generator("benchmark").standard_normal(COUNT)).float()
     target = torch.empty_like(x)
-    (copy,) = least([lambda: target.copy_(x)], 5)
-    print(f"a copy: {1e3 * copy:.1f} ms; below, in copies")
+
+    def copy():
+        target.copy_(x)
+
+    print("in copies, each timed in turns with what is beside it")
     print("\n".join(transforms(x, copy)))
-    print(
-        f"\n{'compressor':22} {'bits/number':>11} {'encode':>7} {'bytes':>6} {'decode':>7} {'error':>8}"
-    )
+    columns = ("bits/number", "encode", "bytes", "decode", "error", "copy")
+    print(f"\n{'compressor':22} {'{:>11} {:>7} {:>6} {:>7} {:>8} {:>8}'.format(*columns)}")
     for spec in COMPRESSORS:
         print(measure(registry.make("compressor", spec), spec, x, copy), flush=True)
 
 
-def transforms(x: torch.Tensor, copy: float) -> list[str]:
+def transforms(x: torch.Tensor, copy) -> list[str]:
     """Lines on the transform alone."""
     padded = torch.nn.functional.pad(x, (0, (1 << 24) - len(x)))
     tiles = x[: len(x) // hadamard.TILE * hadamard.TILE].clone().view(-1, 4096, 32)
@@ -52,8 +54,8 @@ def transforms(x: torch.Tensor, copy: float) -> list[str]:
         ],
         "plain transform of 2^24": lambda: plain(padded),
     }
-    times = least(list(ways.values()), 3)
-    return [f"{name:44} {t / copy:7.1f}" for name, t in zip(ways, times, strict=True)]
+    once, *times = least([copy, *ways.values()], 3)
+    return [f"{name:44} {t / once:7.1f}" for name, t in zip(ways, times, strict=True)]
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:
@@ -67,20 +69,23 @@ def plain(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def measure(compressor, spec: dict, x: torch.Tensor, copy: float) -> str:
+def measure(compressor, spec: dict, x: torch.Tensor, copy) -> str:
     """A line of the table."""
     message = compressor.encode(x)
     decoded = compressor.decode(message, tuple(x.shape), x.dtype)
     error = float(((decoded - x) ** 2).sum() / (x**2).sum())
     ways = [
+        copy,
         lambda: compressor.encode(x),
         message.to_bytes,
         lambda: compressor.decode(message, tuple(x.shape), x.dtype),
     ]
-    encode, pack, decode = (t / copy for t in least(ways, 5))
+    once, *others = least(ways, 7)
+    encode, pack, decode = (t / once for t in others)
     name = " ".join(f"{k}={v}" if k != "name" else v for k, v in spec.items())
     bits = message.bits.total / len(x)
-    return f"{name:22} {bits:11.3f} {encode + pack:7.1f} {pack:6.1f} {decode:7.1f} {error:8.5f}"
+    parts = f"{encode + pack:7.1f} {pack:6.1f} {decode:7.1f} {error:8.5f} {1e3 * once:5.1f} ms"
+    return f"{name:22} {bits:11.3f} {parts}"
 
 
 if __name__ == "__main__":

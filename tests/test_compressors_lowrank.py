@@ -431,6 +431,12 @@ def test_a_sender_with_a_past_sends_the_same_bytes_batched_and_alone(start, dtyp
             kept = now
 
 
+def test_numbers_at_some_places_are_those_of_the_whole_stream():
+    """A sender with a past draws only the columns it lacks."""
+    keys, places = rng.fold(rng.stream("places"), np.arange(3)), np.array([7, 0, 4])
+    np.testing.assert_array_equal(rng.normals(keys, places), rng.normals(keys, 9)[:, places])
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_insurance_holds_whatever_the_past(shape):
     """alpha_C of "insured" over many keys, when the past points where X has nothing or its least; without, nothing arrives."""

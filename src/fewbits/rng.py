@@ -53,22 +53,25 @@ def fold(keys, counters) -> np.ndarray:
         return _mix(_mix(keys + _GOLDEN) + (counters + np.uint64(1)) * _GOLDEN)
 
 
-def integers(keys, count: int) -> np.ndarray:
-    """`count` random 64-bit numbers for each key: (*keys.shape, count) uint64."""
+def integers(keys, count: int | np.ndarray) -> np.ndarray:
+    """`count` random 64-bit numbers for each key, or those at the places `count` alone: (*keys.shape, count) uint64."""
     keys = np.asarray(keys, np.uint64)
-    counters = np.arange(1, count + 1, dtype=np.uint64)
+    if isinstance(count, np.ndarray):
+        counters = (count + 1).astype(np.uint64)
+    else:
+        counters = np.arange(1, count + 1, dtype=np.uint64)
     counters *= _GOLDEN
     return _mix(keys[..., None] + counters)
 
 
-def uniforms(keys, count: int) -> np.ndarray:
+def uniforms(keys, count: int | np.ndarray) -> np.ndarray:
     """`count` numbers uniform on [0, 1) for each key: (*keys.shape, count) float64, 53 random bits each."""
     bits = integers(keys, count)
     bits >>= np.uint64(11)
     return bits * 2.0**-53
 
 
-def normals(keys, count: int) -> np.ndarray:
+def normals(keys, count: int | np.ndarray) -> np.ndarray:
     """`count` standard normal numbers for each key: (*keys.shape, count) float64."""
     shares = uniforms(keys, count)
     shares += 2.0**-54

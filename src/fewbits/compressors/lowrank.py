@@ -115,7 +115,7 @@ class LowRank(Compressor):
         return Compressed(like(out, x), plan.bits)
 
     def encode(self, x, where="update", key=0):
-        rows, keys = as_rows(x.detach().reshape(1, -1), (x.numel(),), [key])
+        rows, keys = as_rows(x, tuple(x.shape), [key])
         return self._message(rows, keys, self.plan(tuple(x.shape)), where)
 
     def decode(self, message, shape, dtype):
@@ -238,11 +238,12 @@ def read_parts(kind: str, sections, parts) -> list[np.ndarray]:
 
 def as_rows(x: torch.Tensor, shape: tuple[int, ...], keys) -> tuple[np.ndarray, np.ndarray]:
     """(n, d) float32 or float64, contiguous in CPU memory (products of others round otherwise), and one key a row."""
-    flat = x.detach().reshape(-1, size(shape)).cpu()
-    if flat.dtype not in (torch.float32, torch.float64):
-        flat = flat.float()
-    seeds = np.zeros(len(flat), np.uint64) if keys is None else np.asarray(keys, np.uint64)
-    return flat.contiguous().numpy(), seeds.reshape(-1)
+    x = x.detach().cpu()
+    if x.dtype not in (torch.float32, torch.float64):
+        x = x.float()
+    rows = np.ascontiguousarray(x.numpy().reshape(-1, size(shape)))  # calls of torch take longer
+    seeds = np.zeros(len(rows), np.uint64) if keys is None else np.asarray(keys, np.uint64)
+    return rows, seeds.reshape(-1)
 
 
 def like(rows: np.ndarray, x: torch.Tensor) -> torch.Tensor:

@@ -83,18 +83,28 @@ class PowerSGD(LowRank):
 
     def factorise(self, stack, plan, keys, box, kept=None):
         r, n = plan.parts[1]
-        start = rng.normals(keys, n * r).reshape(len(stack), n, r)
-        if kept is not None:
-            start = self._warm(kept.reshape(start.shape), start)
+        if kept is None or (self.start == "insured" and r == 1):
+            start = rng.normals(keys, n * r).reshape(len(stack), n, r)
+        else:
+            start = self._warm(kept.reshape(len(stack), n, r), keys)
         self._pass(stack.reshape(len(stack), plan.dims[0], n), start, box)
 
-    def _warm(self, kept: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        """W from the Q before, its columns at one scale: it may be as small as a late gradient."""
+    def _warm(self, kept: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """W from the Q before, its columns at one scale: it may be as small as a late gradient.
+
+        Only columns that some sender lacks are drawn: for ranks above 1 drawing takes longer than all the rest.
+        """
+        n, r = kept.shape[1:]
         peak = np.abs(kept).max(axis=1, keepdims=True).astype(np.float64)
         there = (peak > 0) & np.isfinite(peak)
-        start = np.where(there, kept / np.where(there, peak, 1.0), fresh)
         if self.start == "insured":
-            start[:, :, -1] = fresh[:, :, -1]
+            there[:, :, -1] = False
+        start = kept / np.where(there, peak, 1.0)
+        drawn = np.flatnonzero(~there.all(axis=0))
+        if drawn.size:
+            places = (np.arange(n)[:, None] * r + drawn).reshape(-1)
+            fresh = rng.normals(keys, places).reshape(len(kept), n, -1)
+            start[:, :, drawn] = np.where(there[:, :, drawn], start[:, :, drawn], fresh)
         return start
 
     def rebuild(self, parts, plan):
@@ -117,7 +127,7 @@ class PowerSGD(LowRank):
         shape = tuple(x.shape)
         if not self.keeps(shape):
             return self.encode(x, where, key), kept
-        rows, keys = lowrank.as_rows(x.detach().reshape(1, -1), (x.numel(),), [key])
+        rows, keys = lowrank.as_rows(x, shape, [key])
         box = self._send(rows, keys, self.plan(shape), kept.reshape(1, -1).numpy())
         message = self._message_of(box, rows, self.plan(shape), where)
         return message, lowrank.like(_flat_q(box).astype(kept.numpy().dtype), kept)
