@@ -77,9 +77,25 @@ class Eden(RotatingQuantiser):
         return None if self.scale == "unbiased" else 1 - worst
 
     def quantise(self, u, how):
-        size, tile = len(u), how.tile
-        square = torch.mul(u, u, out=how.spare)
-        energy = column_sums(square, tile)
+        energy = column_sums(torch.mul(u, u, out=how.spare), how.tile)
+        along = self._signs(u, how) if self.bits == 1 else self._places(u, energy, how)
+        if self.scale == "unbiased":
+            factor = np.where(along > 0, energy / along, 0)
+        else:
+            norm = column_sums(how.spare.square_(), how.tile)
+            factor = along / norm if self.scale == "mse" else np.sqrt(energy / norm)
+        return self.on_the_wire(factor, how)[:, None]
+
+    def _signs(self, u: torch.Tensor, how) -> np.ndarray:
+        """Codes of one bit, |q| in `how.spare`, <q, y> of every column: nothing to compare or to look up."""
+        c = float(lloyd_max.positive(1)[0])
+        np.greater_equal(u.numpy(), 0, out=how.codes.view(bool))
+        how.spare.fill_(c)
+        return column_sums(u.abs_().mul_(c), how.tile)
+
+    def _places(self, u: torch.Tensor, energy: np.ndarray, how) -> np.ndarray:
+        """The same of several bits, q in `how.spare`, which holds u^2 at first."""
+        size, square = len(u), how.spare
         unit = np.where(energy > size * SMALLEST, size / energy, 0)  # below, all entries are alike
         square.mul_(torch.from_numpy(unit).to(u.dtype))
         place = lloyd_max.nearest(square.numpy(), self.bits, how.scratch)
@@ -88,13 +104,7 @@ class Eden(RotatingQuantiser):
         np.subtract(half, codes, out=codes)  # the code of the least positive centroid, or
         codes ^= place  # of the greatest negative one, from which places count downwards
         lloyd_max.look_up(codes, self.bits, q, how.scratch)
-        along = column_sums(u.mul_(q), tile)
-        if self.scale == "unbiased":
-            factor = np.where(along > 0, energy / along, 0)
-        else:
-            norm = column_sums(q.square_(), tile)
-            factor = along / norm if self.scale == "mse" else np.sqrt(energy / norm)
-        return self.on_the_wire(factor, how)[:, None]
+        return column_sums(u.mul_(q), how.tile)
 
     def restore(self, codes, floats, how):
         lloyd_max.look_up(codes, self.bits, how.out, how.scratch)
