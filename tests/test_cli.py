@@ -139,3 +139,21 @@ def test_a_partition_is_of_a_study_or_by_hand(words):
         result.exit_code == 2
         and "give --dataset, --partition and --out, or --study" in result.output
     )
+
+
+@pytest.mark.parametrize(
+    "dataset, partition, message",
+    [
+        ("digits", '"iid"', "--dataset: found 'digits'; allowed: JSON"),
+        ('["digits"]', '"iid"', "--dataset: found [digits]; allowed: a9a, "),
+        ('{"name": "digitz"}', '"iid"', "(did you mean 'digits'?)"),
+        ('"digits"', '{"name": "iid", "clients": true}', "--partition: clients: found true; allowed: a number"),
+        ('"digits"', '{"name": "dirichlet", "clients": 5, "alpha": 0}', "alpha: found 0; allowed: at least 1e-06"),
+        ('"digits"', '{"name": "iid", "clients": 1438}', "--partition: 1438 clients cannot share 1437 rows"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_partition_by_hand_are_one_line(tmp_path, dataset, partition, message):
+    words = ("--dataset", dataset, "--partition", partition, "--out", tmp_path / "made")
+    result = fewbits("partition", *words)
+    assert result.exit_code == 1 and message in result.output
+    assert len(result.output.splitlines()) == 1 and not (tmp_path / "made").exists()

@@ -107,6 +107,18 @@ def test_not_finite_is_refused_by_name(compressor, d, bad):
         compressor.encode(x, "layer3.weight")
 
 
+@pytest.mark.parametrize("compressor, d", CASES)
+def test_numbers_beyond_the_wire_are_sent_or_refused_by_name(compressor, d):
+    x = 1e300 * torch.from_numpy(np.random.default_rng(d).uniform(1, 2, d))
+    try:
+        message = compressor.encode(x, "layer3.weight")
+    except ValueError as error:
+        assert "layer3.weight" in str(error) and "float32" in str(error)
+        return
+    back = compressor.decode(compressor.from_bytes(message.to_bytes(), (d,)), (d,), x.dtype)
+    assert torch.isfinite(back).all() and (back.abs().max() > 1e290 or not back.any())
+
+
 def test_topk_by_threshold_keeps_ties_and_counts_them():
     x = torch.tensor([[3.0, -2.0, 2.0, 2.0, 1.0, 0.0], [0.0, 5.0, 0.0, 0.0, 0.0, 0.0]])
     kept = registry.make("compressor", {"name": "topk_ties", "k": 2}).compress(x, (6,))

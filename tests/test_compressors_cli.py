@@ -70,6 +70,9 @@ def numbers(text: str) -> list[int]:
         (("st_hosvd",), "rank: found nothing"),
         (("topk", "--k", "0"), "k: found 0; allowed: at least 1"),
         (("topk", "--k"), "found '--k'; allowed: --parameter value"),
+        (("topk", "--k", "{"), "--with topk: --k: found '{'; allowed: a value as YAML has it"),
+        (("none",), "--with none: name: found 'none'; allowed: adaptive, "),
+        (("randk", "--k", "2", "--key", "-1"), "Invalid value for '--key'"),
         (("topk", "--k", "2", "--budget", "0.1"), "either budget or k"),
         (("threshold", "--threshold", "1", "--budget", "0.1"), "budget for a compressor that cannot"),
     ],
@@ -84,10 +87,15 @@ def test_files_that_are_not_arrays(tmp_path, kernel):
     bad.write_bytes(b"no array")
     nan = tmp_path / "nan.npy"
     np.save(nan, np.array([1.0, np.nan, 2.0]))
+    big = tmp_path / "big.npy"
+    np.save(big, np.array([1e300, 1.0]))
+    empty = np.save(tmp_path / "empty.npy", np.zeros((3, 0))) or tmp_path / "empty.npy"
     words = np.save(tmp_path / "words.npy", np.array(["a", "b"])) or tmp_path / "words.npy"
     for file, text in [
         (bad, "cannot be read"),
-        (nan, "nan.npy: NaN or inf"),
+        (nan, "nan.npy: NaN, inf"),
+        (big, "big.npy: NaN, infinity or a number beyond float32"),
+        (empty, "found 3x0 float64; allowed: an array of numbers that is not empty"),
         (words, "array of numbers"),
     ]:
         said = fewbits("compress", file, "--with", "topk", "--k", 1)
@@ -118,6 +126,20 @@ def test_zeros_and_integers(tmp_path):
     np.save(path, np.zeros((4, 50), int))
     said = fewbits("compress", path, "--with", "svd", "--rank", 1)
     assert said.exit_code == 0 and "of a zero array" in said.output
+
+
+def test_numbers_are_read_as_in_studies_and_errors_of_any_magnitude(tmp_path):
+    for scale in (1e-310, 1.0, 1e200):
+        path = tmp_path / "x.npy"
+        np.save(path, scale * np.arange(1, 101.0))
+        budget = ("--budget", "3.2e-1", "--wire", "float64")
+        said = fewbits("compress", path, "--with", "topk", *budget)
+        assert said.exit_code == 0, said.output
+        left = (np.arange(1, 101 - 14.0) ** 2).sum() / (np.arange(1, 101.0) ** 2).sum()
+        assert re.search(r" k=14 ", said.output)
+        assert float(re.search(r"error +(\S+) of the sq", said.output)[1]) == pytest.approx(
+            left, 1e-5
+        )
 
 
 def test_every_compressor_is_listed_with_class_constant_and_source():

@@ -56,19 +56,14 @@ def main() -> None:
 
 
 def from_json(kind: str, text: str, **facts):
-    """A plug-in from JSON, checked; ValueError in one line."""
-    from pydantic import ValidationError
-
-    from fewbits import registry
+    """A plug-in from JSON, checked as in a study; ValueError, a line for each mistake."""
+    from fewbits.studies.choices import by_hand
 
     try:
-        plugin = registry.make(kind, json.loads(text))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f'--{kind}: found {text!r}; allowed: JSON with a "name"') from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "parameters"
-        raise ValueError(f"--{kind}: {place}: {first['msg'].lower()}") from None
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise ValueError(f'--{kind}: found {text!r}; allowed: JSON with a "name"') from None
+    plugin = by_hand(kind, value, f"--{kind}").plugin
     reason = plugin.check(**facts) if hasattr(plugin, "check") else None
     if reason:
         raise ValueError(f"--{kind}: {reason}")

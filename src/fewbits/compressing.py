@@ -17,7 +17,13 @@ WITH = click.option("--with", "name", required=True, help="The compressor, e.g. 
 @click.argument("file", type=FILE)
 @WITH
 @click.option("--out", type=FILE, help="Write the message's bytes here.")
-@click.option("--key", default=0, show_default=True, help="Names the random stream.")
+@click.option(
+    "--key",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    help="Names the random stream.",
+)
 @click.pass_context
 def compress(context, file: Path, name: str, out: Path | None, key: int) -> None:
     """Compress an array, and say what it costs.
@@ -39,15 +45,12 @@ def compress(context, file: Path, name: str, out: Path | None, key: int) -> None
     data = message.to_bytes()
     decode, back = _timed(lambda: made.decode(made.from_bytes(data, shape), shape, x.dtype))
     bits, dense = message.bits, 32 * prod(shape)
-    energy = float((x.double() ** 2).sum())
-    lost = float(((back.double() - x.double()) ** 2).sum())
-    error = f"{lost / energy:.6g}" if energy else f"{lost:.6g} (of a zero array)"
     split = f"values {bits.values:,}, indices {bits.indices:,}, metadata {bits.metadata:,}"
     click.echo(f"compressor  {_said(made)} ({', '.join(classified(made, shape))})")
-    click.echo(f"array       {'x'.join(map(str, shape))} {_type(x)}, {prod(shape):,} numbers")
+    click.echo(f"array       {_shape(shape)} {_type(x)}, {prod(shape):,} numbers")
     click.echo(f"payload     {bits.total:,} bits: {split}")
     click.echo(f"share       {100 * bits.total / dense:.3g} % of dense float32")
-    click.echo(f"error       {error} of the squared norm")
+    click.echo(f"error       {_error(x, back)} of the squared norm")
     click.echo(f"time        encode {1e3 * encode:.3g} ms, decode {1e3 * decode:.3g} ms")
     if out is not None:
         out.write_bytes(data)
@@ -111,37 +114,42 @@ def _array(file: Path):
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file}: cannot be read as a .npy file of numbers ({error})") from None
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or not x.size:
-        found = getattr(x, "dtype", "several arrays")
+        one = isinstance(x, np.ndarray)
+        found = f"{_shape(x.shape)} {x.dtype}" if one else "several arrays"
         raise ValueError(f"{file}: found {found}; allowed: an array of numbers that is not empty")
     return torch.from_numpy(x.astype(np.float64 if x.dtype == np.float64 else np.float32))
 
 
 def _compressor(name: str, words: list[str], shape: tuple[int, ...]):
     """The compressor that `--with NAME --parameter value ...` means, checked as in a study."""
-    import yaml
-
     from fewbits.compressors import sizes
-    from fewbits.studies.choices import choose
-    from fewbits.studies.errors import Problems
-    from fewbits.studies.grids import Alternative
+    from fewbits.studies.choices import by_hand
+    from fewbits.studies.reading import read_value
 
     block: dict = {"name": name}
     words = [part for word in words for part in word.split("=", 1)]
     for option, value in zip(words[::2], [*words[1::2], None], strict=False):
         if not option.startswith("--") or value is None:
             raise click.UsageError(f"found {option!r}; allowed: --parameter value")
-        block[option.removeprefix("--").replace("-", "_")] = yaml.safe_load(value)
-    problems = Problems(f"--with {name}")
-    parts = {key: (key,) for key in block}
-    choice = choose("compressor", Alternative(block, (), parts), problems)
-    if choice is None or choice.value is None:
-        raise ValueError("\n".join(problems.as_lines()) or "--with: found nothing to compress with")
-    return sizes.resolve(choice.value, shape)
+        parameter = option.removeprefix("--").replace("-", "_")
+        block[parameter] = read_value(value, f"--with {name}: {option}")
+    return sizes.resolve(by_hand("compressor", block, f"--with {name}").value, shape)
 
 
 def _said(made) -> str:
     fields = type(made).__pydantic_fields__
     return " ".join([made.name, *(f"{field}={getattr(made, field)}" for field in fields)])
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "one number,"
+
+
+def _error(x, back) -> str:
+    """|C(x) - x|^2 / |x|^2, whose squares neither overflow nor vanish."""
+    unit = float(x.abs().max()) or 1.0
+    energy, lost = (float((y / unit).square().sum()) for y in (x.double(), back.double() - x))
+    return f"{lost / energy:.6g}" if energy else f"{lost:.6g} (of a zero array)"
 
 
 def _type(x) -> str:

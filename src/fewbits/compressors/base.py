@@ -174,10 +174,12 @@ def spoil(value: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def require_finite(x: torch.Tensor, where: str) -> None:
-    """Raise ValueError naming `where` if `x` holds NaN or infinity."""
-    if not all_finite(x):
+def require_finite(x: torch.Tensor, where: str, wire: str | None = None) -> None:
+    """Raise ValueError naming `where` if `x` holds NaN or infinity, or a number beyond the float format `wire`."""
+    if wire is None and not all_finite(x):
         raise ValueError(f"{where}: NaN or infinity cannot be encoded")
+    if wire is not None and not all_finite(x.to(getattr(torch, wire))):
+        raise ValueError(f"{where}: NaN, infinity or a number beyond {wire} cannot be encoded")
 
 
 class Shares(Sequence):

@@ -104,7 +104,7 @@ class CountSketch(Compressor):
         return Compressed(out.to(x.device, x.dtype).reshape(x.shape), form.bits)
 
     def encode(self, x, where="update", key=0):
-        require_finite(x, where)
+        require_finite(x, where, self.wire)
         d, row = x.numel(), computed(x).reshape(1, -1)
         form = self._form(d)
         if form.form >= DENSE:

@@ -59,7 +59,7 @@ class FixedCoordinates(Compressor):
         return Compressed(spoil(value, flat).reshape(x.shape), self.payload(shape))
 
     def encode(self, x, where="update", key=0):
-        require_finite(x, where)
+        require_finite(x, where, self.wire)
         layout = self._layout(x.numel())
         count = layout[0].count
         values = x.detach().cpu().reshape(-1)[:count].to(getattr(torch, self.wire)).numpy()

@@ -41,7 +41,7 @@ class Identity(Compressor):
         return Compressed(through_wire(x, self.wire), _bits(self.wire, size(shape)))
 
     def encode(self, x, where="update", key=0):
-        require_finite(x, where)
+        require_finite(x, where, self.wire)
         d = x.numel()
         values = x.detach().cpu().reshape(-1).to(getattr(torch, self.wire)).numpy()
         return Message(self.codec, FORMS.index(self.wire), d, self._layout(d), (values,))

@@ -143,7 +143,7 @@ class LowRank(Compressor):
     def _message(self, rows: np.ndarray, keys: np.ndarray, plan: Plan, where: str) -> Message:
         """The message of one row, by this plan. Raises ValueError naming `where` on NaN or infinity."""
         if plan.form == DENSE:
-            require_finite(torch.from_numpy(rows), where)
+            require_finite(torch.from_numpy(rows), where, self._wire())
             sections = (rows[0].astype(self._wire()),)
         else:
             return self._message_of(self._send(rows, keys, plan), rows, plan, where)
@@ -151,8 +151,8 @@ class LowRank(Compressor):
 
     def _message_of(self, box: factors.Outbox, rows: np.ndarray, plan: Plan, where: str) -> Message:
         """The message of one row, from what was sent."""
-        if not box.finite.all():
-            require_finite(torch.from_numpy(rows), where)
+        if not box.finite.all() or rows.dtype != self._wire():
+            require_finite(torch.from_numpy(rows), where, self._wire())
         sections = tuple(s[0] for s in box.sections)
         return Message(self.codec, plan.form, plan.count, plan.layout, sections)
 

@@ -84,9 +84,10 @@ class Prepared(Compressor):
         return Compressed(value, with_seed(_reshape(sent.bits, batch), d))
 
     def encode(self, x, where="update", key=0):
-        require_finite(x, where)
+        dense = self._dense((x.numel(),))
+        require_finite(x, where, self.wire if dense else None)
         d, row = x.numel(), computed(x).reshape(1, -1)
-        if self._dense((d,)):
+        if dense:
             values = row[0].to(getattr(torch, self.wire)).numpy()
             form = DENSE + FORMS.index(self.wire)
             return Message(self.codec, form, d, self._floats(d), (values,))

@@ -99,7 +99,7 @@ class RotatingQuantiser(Compressor):
         plan = _plan(self, d)
         row = computed(x).reshape(1, d)
         if plan.how.form >= DENSE:
-            require_finite(x, where)
+            require_finite(x, where, self.wire)
             values = row.reshape(-1).to(getattr(torch, self.wire)).numpy()
             return Message(self.codec, plan.how.form, d, plan.how.layout, (values,))
         keys = np.array([key], np.uint64)

@@ -83,7 +83,7 @@ class Subsample(Compressor):
         return Compressed(spoil(out, rows).reshape(x.shape), form.bits)
 
     def encode(self, x, where="update", key=0):
-        require_finite(x, where)
+        require_finite(x, where, self.wire)
         d = x.numel()
         form = _form(self.fraction, d, self.wire)
         flat = x.detach().cpu().reshape(-1)

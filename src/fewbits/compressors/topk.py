@@ -79,7 +79,7 @@ class TopK(Compressor):
         return Compressed(kept.reshape(x.shape), self._form(d).bits)
 
     def encode(self, x, where="update", key=0):
-        require_finite(x, where)
+        require_finite(x, where, self.wire)
         d = x.numel()
         flat = x.detach().cpu().reshape(-1)
         wire = getattr(torch, self.wire)

@@ -93,6 +93,15 @@ def choose(key: str, one: Alternative, problems: Problems) -> Choice | None:
     return _integer(key, one, problems)
 
 
+def by_hand(key: str, value: object, where: str) -> Choice:
+    """The choice of `key` that is in no file: `where` names it in messages. Raises StudyError."""
+    problems = Problems(where)
+    parts = {part: (part,) for part in value} if isinstance(value, dict) else {}
+    choice = choose(key, Alternative(value, (), parts), problems)
+    problems.raise_any()
+    return choice
+
+
 def _plugin(key: str, one: Alternative, problems: Problems) -> Choice | None:
     value = one.value
     if value in (None, "none") and key in OPTIONAL:

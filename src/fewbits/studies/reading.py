@@ -43,18 +43,32 @@ def read_mapping(path: FilePath, shown: str) -> tuple[dict, dict[Path, int]]:
         raise StudyError(
             [f"{shown}:{line}: found byte 0x{raw[error.start]:02x}; allowed: text in UTF-8"]
         ) from None
-    reader = _Reader(text, problems)
-    try:
-        data = reader.document()
-    except _Stop:
-        data = {}
-    except yaml.YAMLError as error:
-        raise StudyError([_syntax(shown, text, error)]) from None
-    problems.raise_any()
+    data = _read(text, problems)
     if not isinstance(data, dict):
         what = "nothing in the file" if data is None else show(data)
         raise StudyError([f"{shown}: found {what}; allowed: a mapping (key: value) at the top"])
     return data, problems.lines
+
+
+def read_value(text: str, where: str) -> object:
+    """What a text says, e.g. on a command line. Raises StudyError; `where` names it."""
+    try:
+        return _read(text, Problems(where))
+    except StudyError:
+        raise StudyError(
+            [f"{where}: found {show(text)}; allowed: a value as YAML has it"]
+        ) from None
+
+
+def _read(text: str, problems: Problems) -> object:
+    try:
+        data = _Reader(text, problems).document()
+    except _Stop:
+        data = None
+    except yaml.YAMLError as error:
+        raise StudyError([_syntax(problems.file, text, error)]) from None
+    problems.raise_any()
+    return data
 
 
 def _syntax(shown: str, text: str, error: yaml.YAMLError) -> str:
