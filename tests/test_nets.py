@@ -114,6 +114,13 @@ def test_peephole_lstm_without_peepholes_is_torch_s():
     torch.testing.assert_close(ours(tokens), theirs(tokens))
 
 
+def test_an_lstm_is_as_in_training_while_the_network_is_evaluated():
+    """cuDNN takes no gradients otherwise, and those of records are of evaluated networks (no GPU here to show it)."""
+    net = nets.build("char_lstm", (7,), 5, STREAM, embed=3, width=6).eval()
+    cells = [part for part in net.modules() if isinstance(part, torch.nn.LSTM)]
+    assert len(cells) == 2 and all(cell.training for cell in cells) and not net.training
+
+
 def test_peepholes_look_at_the_cell():
     net = nets.build("char_lstm", (7,), 5, STREAM, embed=3, width=6, peepholes=True)
     tokens = torch.randint(5, (4, 7))

@@ -130,5 +130,10 @@ class LSTM(nn.Module):
         super().__init__()
         self.cell = nn.LSTM(inputs, width, batch_first=True)
 
+    def train(self, mode: bool = True) -> LSTM:
+        """Always as in training, which without dropout is the same: on a GPU cuDNN takes no gradient of another, and the
+        gradients of records are of a network as it is evaluated."""
+        return super().train(True)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.cell(x)[0]
