@@ -27,19 +27,26 @@ SUM = hashlib.sha256(TEXT).hexdigest()
 
 @pytest.fixture
 def site():
-    """A web site on the loopback: `files` by path; `asked` lists what was asked for; `cut` ends answers early."""
+    """A web site on the loopback: `files` by path; `asked` lists what was asked for; `cut` ends answers early, `chunked` ones
+    inside a chunk."""
 
     class Site(BaseHTTPRequestHandler):
         files: ClassVar[dict[str, bytes]] = {}
         asked: ClassVar[list[str]] = []
         cut: ClassVar[int] = 0
+        chunked: ClassVar[bool] = False
 
         def do_GET(self):
             self.asked.append(self.path)
             data = self.files.get(self.path)
             self.send_response(404 if data is None else 200)
-            self.send_header("Content-Length", str(len(data or b"")))
-            self.end_headers()
+            if self.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"%x\r\n" % len(data))
+            else:
+                self.send_header("Content-Length", str(len(data or b"")))
+                self.end_headers()
             self.wfile.write((data or b"")[: len(data or b"") - self.cut])
 
         def log_message(self, *args):
@@ -104,6 +111,13 @@ def test_a_failed_download_leaves_nothing(site, tmp_path, files, cut, text):
         fetch.content(tmp_path, "set/rows", SUM, site.url + "/rows")
     assert text in line(error) and line(error).startswith(str(tmp_path / "set/rows"))
     assert inside(tmp_path) == []
+
+
+def test_an_answer_that_breaks_off_inside_a_chunk_is_named(site, tmp_path):
+    site.files["/rows"], site.cut, site.chunked = TEXT, 5, True
+    with pytest.raises(DataError, match=r"rows: not there, and downloading .* failed") as error:
+        fetch.content(tmp_path, "set/rows", SUM, f"{site.url}/rows")
+    assert "FEWBITS_DATA" in line(error) and inside(tmp_path) == []
 
 
 def test_no_network_names_the_remedy(tmp_path):

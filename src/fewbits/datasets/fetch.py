@@ -16,6 +16,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -175,7 +176,7 @@ def _download(url: str | None, file: Path, check: Callable[[Path], object]) -> N
     except _Bad as error:
         text = f"{file}: not there, and what {url} sent is not it: {error}; get it by another way"
         raise DataError(text) from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         text = f"{file}: not there, and downloading {url} failed ({error}); {HINT}"
         raise DataError(text) from None
     finally:
