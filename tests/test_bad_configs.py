@@ -106,6 +106,8 @@ BAD = [
      "'topk' for algorithm 'gd', whose server sends whole models", "dga, ef21_bc"),
     ("rounds: 1000", "attack: {name: gaussian, share: 0.02}\n        rounds: 1000", "scales.paper.grids.sweep.attack.share",
      "0.02 (a share of 0.02 of the 20 clients is nobody)", "another combination"),
+    ("{name: contiguous, clients: 20}", "{name: fixed_classes, clients: 20, classes: 3}", "base.partition.classes",
+     "3 (the data set has 2 classes)", "at most 2 for this data set"),
     # references
     ("grid: [sweep, dense]", "grid: [sweep, dens]", "figures[0].grid", "'dens'", "(did you mean 'dense'?)"),
     ("select: {algorithm: [ef21, gd]}", "select: {algoritm: ef21}", "figures[0].select.algoritm",

@@ -149,6 +149,7 @@ def test_a_partition_is_of_a_study_or_by_hand(words):
         ('{"name": "digitz"}', '"iid"', "(did you mean 'digits'?)"),
         ('"digits"', '{"name": "iid", "clients": true}', "--partition: clients: found true; allowed: a number"),
         ('"digits"', '{"name": "dirichlet", "clients": 5, "alpha": 0}', "alpha: found 0; allowed: at least 1e-06"),
+        ('"digits"', '{"name": "fixed_classes", "clients": 5, "classes": 11}', "--partition: the data set has 10 classes"),
         ('"digits"', '{"name": "iid", "clients": 1438}', "--partition: 1438 clients cannot share 1437 rows"),
     ],
 )  # fmt: skip

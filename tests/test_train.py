@@ -153,6 +153,15 @@ def test_other_code_retrains_and_starts_a_new_journal(spec, tmp_path, monkeypatc
     assert lines[0]["tags"]["code"] == "0123456789ab"
 
 
+def test_a_loss_that_is_not_finite_is_divergence_whatever_the_gradient(spec, tmp_path):
+    """A logistic loss grows without bound, its gradient does not."""
+    wild = vary(spec, algorithm={"name": "gd"}, compressor=None, rounds=5, step={"value": 1e308})
+    wild["model"] = {**spec["model"], "strength": 1e-12}
+    table = run(tmp_path, wild=wild)["wild"]
+    assert np.isfinite(table.grad_sq).all() and not np.isfinite(table.loss.iloc[-1])
+    assert summary(tmp_path, "wild", wild)["status"] == "diverged" and len(table) == 2
+
+
 def test_divergence_is_a_result(spec, tmp_path):
     model = {"name": "least_squares", "init": "normal", "init_scale": 2.0}
     wild = vary(spec, model=model, step={"factor": 1e6}, rounds=2000)

@@ -58,13 +58,14 @@ def main() -> None:
 def from_json(kind: str, text: str, **facts):
     """A plug-in from JSON, checked as in a study; ValueError, a line for each mistake."""
     from fewbits.studies.choices import by_hand
+    from fewbits.studies.combinations import ask
 
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         raise ValueError(f'--{kind}: found {text!r}; allowed: JSON with a "name"') from None
     plugin = by_hand(kind, value, f"--{kind}").plugin
-    reason = plugin.check(**facts) if hasattr(plugin, "check") else None
+    reason = ask(plugin, facts)
     if reason:
         raise ValueError(f"--{kind}: {reason}")
     return plugin
@@ -136,7 +137,7 @@ def divide_one(dataset: str, partition: str, seed: int, out: Path, root: Path | 
     from fewbits.partition import base
 
     source = from_json("dataset", dataset)
-    facts = {"rows": source.rows, "groups": source.groups, "sequence": source.sequence}
+    facts = {name: getattr(source, name) for name in ("rows", "groups", "sequence", "classes")}
     partition = from_json("partition", partition, **facts)
     data = source.load(root)
     parts = partition.divide(data, seed)

@@ -28,7 +28,8 @@ from fewbits.federation.snapshots import Snapshots
 from fewbits.federation.statistics import KEY, initial, of_round
 from fewbits.lazy import torch
 
-JUDGED = ("grad_sq", "loss", "test_loss")  # whether a lane diverged, by the first that is recorded
+# A lane diverged where one of them is not finite, or the first that is recorded is too large.
+JUDGED = ("grad_sq", "loss", "test_loss")
 KEPT = "server."  # what the server's optimiser and the selection keep, in a batch's state
 HELD = "local."  # what clients keep for their local work
 SENDERS = "senders."  # what those who compress keep from message to message
@@ -107,8 +108,8 @@ class Setting:
 @dataclass(frozen=True)
 class Schedule:
     """How long to run and what to record: `rounds` in all, a row every `record_every` rounds (and the
-    last), stop once grad_sq <= `converged` or test_accuracy >= `reached`, give up once grad_sq (else the loss) is not
-    finite or above `diverged`; `snapshots`: what the observer is shown of some rounds."""
+    last), stop once grad_sq <= `converged` or test_accuracy >= `reached`, give up once grad_sq or a loss is not finite, or
+    grad_sq (else the loss) above `diverged`; `snapshots`: what the observer is shown of some rounds."""
 
     rounds: int
     record_every: int
@@ -294,8 +295,9 @@ def _of_models(models: dict[str, torch.Tensor], measure) -> dict[str, torch.Tens
 def _retire(batch: Batch, schedule: Schedule, observer: Observer) -> None:
     """Tell the observer of lanes that are done and take them out."""
     row = dict(zip(batch.columns, batch.rows[-1].T, strict=True))
-    judged = next(row[name] for name in JUDGED if name in row)
-    diverged = ~np.isfinite(judged) | (judged > schedule.diverged)
+    seen = [row[name] for name in JUDGED if name in row]
+    judged = seen[0]
+    diverged = ~np.isfinite(seen).all(axis=0) | (judged > schedule.diverged)
     converged = row.get("grad_sq", np.full(len(judged), np.inf)) <= schedule.converged
     converged |= row.get("test_accuracy", np.zeros(len(judged))) >= schedule.reached
     finished = np.full(len(judged), batch.round >= schedule.rounds)

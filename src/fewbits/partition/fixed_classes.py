@@ -26,18 +26,23 @@ class FixedClasses(Partition):
     clients: Annotated[int, Field(ge=1)]
     classes: Annotated[int, Field(ge=1)] = 2
 
-    def check(self, rows=None, groups=0, sequence=False):
+    def check(self, rows=None, groups=0, sequence=False, classes=None):
         if rows is not None and self.clients * self.classes > rows:
             return f"{self.clients} clients of {self.classes} classes each cannot share {rows} rows"
-        return needs_labels(self, sequence)
+        return needs_labels(self, sequence) or (classes and self._misfit(classes))
+
+    def _misfit(self, known: int) -> str | None:
+        """Why so many classes cannot be held, or None."""
+        if self.classes > known:
+            return f"the data set has {known} classes"
+        if self.clients * self.classes < known:
+            return f"the data set's {known} classes need at least {-(-known // self.clients)} each"
+        return None
 
     def split(self, y, seed):
         known = int(y.max()) + 1
-        if self.classes > known or self.clients * self.classes < known:
-            raise ValueError(
-                f"fixed_classes: {self.clients} clients of {self.classes} different classes each "
-                f"cannot hold {known} classes; allowed: classes from {-(-known // self.clients)} to {known}"
-            )
+        if text := self._misfit(known):
+            raise ValueError(f"fixed_classes: found classes = {self.classes} ({text})")
         random = rng.generator("partition", "fixed_classes", self.clients, self.classes, seed)
         shares = np.array_split(np.arange(self.clients * self.classes), known)
         left = np.array([len(share) for share in shares])

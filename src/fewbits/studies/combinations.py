@@ -31,7 +31,7 @@ def check_combination(point: dict[str, Choice], problems: Problems) -> None:
     _check_downlink(point["algorithm"], point["downlink"], problems)
     facts = _facts({key: choice.plugin for key, choice in point.items()})
     for key, choice in point.items():
-        text = _ask(choice.plugin, facts)
+        text = ask(choice.plugin, facts)
         if text:
             name, value = _blamed(choice, text)
             path = choice.parts.get(name, choice.path)
@@ -148,7 +148,8 @@ def _facts(plugins: dict[str, object]) -> dict[str, object]:
     return {**plugins, **facts}
 
 
-def _ask(plugin: object, facts: dict[str, object]) -> str | None:
+def ask(plugin: object, facts: dict[str, object]) -> str | None:
+    """Why a plug-in cannot be used with these facts, of which it is given those that its `check` names; None: it can."""
     names = _arguments(type(plugin))
     return None if names is None else plugin.check(**{name: facts[name] for name in names})
 
@@ -175,13 +176,13 @@ def _allowed(key: str, choice: Choice, name: str, facts: dict[str, object]) -> s
         low, high = 0, value  # `low` passes (once it has moved), `high` does not
         while high - low > 1:
             middle = (low + high) // 2
-            passes = _ask(dataclasses.replace(choice.plugin, **{name: middle}), facts) is None
+            passes = ask(dataclasses.replace(choice.plugin, **{name: middle}), facts) is None
             low, high = (middle, high) if passes else (low, middle)
         if low:
             return f"at most {low} for this data set"
     good = []
     for dataset, cls in registry.plugins("dataset").items():
         other = {**facts, "dataset": cls, **{fact: getattr(cls, fact, None) for fact in _FACTS}}
-        if key != "dataset" and _ask(choice.plugin, other) is None:
+        if key != "dataset" and ask(choice.plugin, other) is None:
             good.append(dataset)
     return f"data sets {', '.join(good)}" if good else "another combination"
