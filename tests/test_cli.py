@@ -141,6 +141,12 @@ def test_a_partition_is_of_a_study_or_by_hand(words):
     )
 
 
+def test_training_needs_a_folder():
+    for words in (("--spec", "spec.json"), ("--job", "job.json")):
+        result = fewbits("train", *words)
+        assert result.exit_code == 2 and "Missing option '--out'" in result.output
+
+
 @pytest.mark.parametrize(
     "dataset, partition, message",
     [

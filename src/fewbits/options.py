@@ -18,11 +18,11 @@ CONFIG = Path("config/config.yaml")
 
 
 def path_option(name: str, default: Path | None, text: str):
-    required = default is None
-    return click.option(
-        name, default=default, required=required, show_default=not required, help=text,
-        type=click.Path(path_type=Path),
-    )  # fmt: skip
+    """An option that is required where it has no default."""
+    kind = click.Path(path_type=Path)
+    if default is None:  # not handed to click, which would take it for one
+        return click.option(name, required=True, help=text, type=kind)
+    return click.option(name, default=default, show_default=True, help=text, type=kind)
 
 
 CONFIG_OPTION = path_option("--config", CONFIG, "The pipeline's configuration.")
