@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import ValidationError
 
 from fewbits import registry, rng
 from fewbits.compressors.base import (
@@ -166,8 +167,19 @@ def _reshape(bits: Bits, batch: tuple[int, ...]) -> Bits:
 
 @functools.cache
 def inner_of(of: str) -> Compressor:
-    """Q of a block as JSON."""
-    return registry.make("compressor", json.loads(of))
+    """Q of a block as JSON. Raises ValueError."""
+    block = json.loads(of)
+    if "name" not in block:
+        raise ValueError("a compressor's block in `of`: {name: ..., parameters}")
+    try:
+        return registry.make("compressor", block)
+    except (
+        ValidationError
+    ) as error:  # raised as it is, it would speak of the outer one's parameters
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or block["name"]
+        text = f"a compressor's block in `of` ({place}: {first['msg'].lower()})"
+        raise ValueError(text) from None
 
 
 @functools.cache

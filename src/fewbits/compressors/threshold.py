@@ -37,7 +37,7 @@ class Threshold(Sparsifier):
     shown: ClassVar[tuple[dict, ...]] = ({"threshold": 1.0},)
     instead: ClassVar[str] = "topk"
 
-    threshold: Annotated[float, Checked(gt=0)]
+    threshold: Annotated[float, Checked(gt=0, allow_inf_nan=False)]
     wire: Literal["float32", "float64"] = "float32"
 
     @classmethod

@@ -17,7 +17,7 @@ from fewbits.registry import plugin
 JITTER = rng.stream("jitter of a step")
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @plugin

@@ -13,7 +13,7 @@ from fewbits.lazy import torch
 from fewbits.registry import plugin
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @plugin
