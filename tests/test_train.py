@@ -153,6 +153,7 @@ def test_other_code_retrains_and_starts_a_new_journal(spec, tmp_path, monkeypatc
     assert lines[0]["tags"]["code"] == "0123456789ab"
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_a_loss_that_is_not_finite_is_divergence_whatever_the_gradient(spec, tmp_path):
     """A logistic loss grows without bound, its gradient does not."""
     wild = vary(spec, algorithm={"name": "gd"}, compressor=None, rounds=5, step={"value": 1e308})
