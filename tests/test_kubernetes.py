@@ -11,7 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
-from test_pipeline import SNAKEMAKE, complete, journals, project, results, size, snakemake
+from test_pipeline import (
+    SNAKEMAKE,
+    complete,
+    edit,
+    journals,
+    project,
+    results,
+    size,
+    snakemake,
+)
 
 KUBECTL = Path(__file__).with_name("kubernetes")
 PROFILE = ("--profile", "profiles/kubernetes", "--seconds-between-status-checks", "1", "all")
@@ -56,10 +65,17 @@ def test_pods_give_the_same_bytes(tmp_path, cluster):
     assert results(there) == results(here)
 
 
+def endless(study: dict) -> None:
+    """Training that is not over when the pipeline is interrupted."""
+    for grid in study["scales"]["default"]["grids"].values():
+        grid |= {"rounds": 10**7, "stop": {}}
+
+
 def test_an_interrupted_pipeline_leaves_no_pods(tmp_path, cluster):
     folder = tmp_path / "work"
     folder.mkdir()
     project(folder)
+    edit(folder, endless)
     process = subprocess.Popen(
         [*SNAKEMAKE, *PROFILE], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder / "src")} | cluster,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -55,6 +55,16 @@ def finish_record():
             )
 
 
+def end_pods():
+    """Of a pipeline that was interrupted, the Kubernetes Jobs that still run: Snakemake does not cancel those whose status it is
+    asking for at that moment."""
+    left = sorted(Path(".snakemake/kubernetes").glob("fewbits-*"))
+    if left:
+        subprocess.run(["profiles/kubernetes/cancel", *[path.name for path in left]])
+    for path in left:
+        path.unlink()
+
+
 onstart:
     HELD.append(run_lock())
     studies.write_jobs(PLAN, f"results/{SCALE}/plan/jobs")
@@ -66,4 +76,5 @@ onsuccess:
 
 
 onerror:
+    end_pods()
     finish_record()
