@@ -17,9 +17,8 @@ from pathlib import Path
 from fewbits.analysis.errors import AnalysisError
 from fewbits.files import write_text
 
-PLANNED = (
-    "planned"  # the status of a run that is not (wholly) there, in a report on what is done so far
-)
+# The status of a run that is not (wholly) there, in a report on what is done so far.
+PLANNED = "planned"
 REMEDY = "delete this folder and give the same command again"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from fewbits.federation.engine import Setting
 from fewbits.federation.evaluation import Evaluation
 from fewbits.federation.local.base import Coupling, Local
 from fewbits.federation.sampling import Rows, everyone
+from fewbits.federation.wrapped import Wrapped, WrappedLocal
 from fewbits.lazy import torch
 
 
@@ -69,16 +69,6 @@ def spanning(setting: Setting, group: Group, form: str) -> Spanning:
     return Spanning(
         **{**vars(setting), "objective": Evaluated(f, group), "network": network}, group=group
     )
-
-
-class Wrapped:
-    """Something with a few of its methods replaced."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __getattr__(self, name: str):
-        return getattr(self.inner, name)
 
 
 class Evaluated(Wrapped):
@@ -136,12 +126,12 @@ class Held(Wrapped):
         return _of_held(self, self.held, x, cohort, of_some)
 
 
-class HeldWork(Wrapped, Local):
+class HeldWork(WrappedLocal):
     """Local work of the clients that a process holds, NaN of the others."""
 
     def __init__(self, inner: Local, held: np.ndarray) -> None:
         super().__init__(inner)
-        self.held, self.exact = held, inner.exact
+        self.held = held
 
     def updates(
         self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
@@ -185,12 +175,6 @@ class HeldWork(Wrapped, Local):
             )
 
         return _of_held(objective, self.held, start[:, 0], who, of_some)
-
-    def work(self, sizes, round=1):
-        return self.inner.work(sizes, round)
-
-    def travel(self, sizes, round):
-        return self.inner.travel(sizes, round)
 
 
 def _placed(coupling: Coupling, keep: tuple[slice, np.ndarray]) -> Coupling:

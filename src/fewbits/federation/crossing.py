@@ -10,19 +10,18 @@ from contextlib import contextmanager
 
 from fewbits.federation.local.base import Local
 from fewbits.federation.objective import Objective
+from fewbits.federation.wrapped import Wrapped, WrappedLocal
 from fewbits.lazy import torch
 
 
-class There:
+class There(Wrapped):
     """An objective whose tensors come from the processor and go back there; what is not of tensors is its own."""
 
     def __init__(self, objective: Objective, device: str) -> None:
-        self.objective, self.device = objective, device
+        super().__init__(objective)
+        self.device = device
         self.own_tests = objective.own_tests and self._own_tests
         self._last = self._point = None
-
-    def __getattr__(self, name: str):
-        return getattr(self.objective, name)
 
     def point(self, x: torch.Tensor) -> torch.Tensor:
         """x there; of the same x the same tensor, whose gradients the objective may remember."""
@@ -32,45 +31,43 @@ class There:
 
     def gradients(self, x, cohort=None, rows=None, statistics=None):
         with crossing(self.device, statistics) as (moved, _):
-            return self.objective.gradients(self.point(x), cohort, rows, moved).cpu()
+            return self.inner.gradients(self.point(x), cohort, rows, moved).cpu()
 
     def client_gradients(self, y, who, positions, weights, statistics=None, slope=None):
         with crossing(self.device, statistics) as (moved, _):
             of = who, positions, weights, moved, slope
-            return self.objective.client_gradients(y.to(self.device), *of).cpu()
+            return self.inner.client_gradients(y.to(self.device), *of).cpu()
 
     def losses(self, x, statistics=None):
         with crossing(self.device, statistics) as (moved, _):
-            return self.objective.losses(self.point(x), moved).cpu()
+            return self.inner.losses(self.point(x), moved).cpu()
 
     def measure(self, x, statistics=None):
         with crossing(self.device, statistics) as (moved, _):
-            found = self.objective.measure(self.point(x), moved)
+            found = self.inner.measure(self.point(x), moved)
         return {name: value.cpu() for name, value in found.items()}
 
     def representations(self, who, x, statistics=None):
         with crossing(self.device, statistics) as (moved, _):
-            return self.objective.representations(who, x.to(self.device), moved).cpu()
+            return self.inner.representations(who, x.to(self.device), moved).cpu()
 
     def test_representations(self, x, statistics=None):
         with crossing(self.device, statistics) as (moved, _):
-            return self.objective.test_representations(x.to(self.device), moved).cpu()
+            return self.inner.test_representations(x.to(self.device), moved).cpu()
 
     def _own_tests(self, models, who=None):
-        return self.objective.own_tests(models.to(self.device), who).cpu()
+        return self.inner.own_tests(models.to(self.device), who).cpu()
 
 
-class WorkThere(Local):
+class WorkThere(WrappedLocal):
     """Local work from beginning to end on the device, so that models cross once a round.
 
     A coupling is the method's, which stays on the processor: with one, clients' models cross at every step.
     """
 
     def __init__(self, inner: Local, objective: There) -> None:
-        self.inner, self.there, self.exact = inner, objective, inner.exact
-
-    def __getattr__(self, name: str):
-        return getattr(self.inner, name)
+        super().__init__(inner)
+        self.there = objective
 
     def updates(
         self, objective, x, cohort, keys, round=1, correction=None, statistics=None, held=None
@@ -79,7 +76,7 @@ class WorkThere(Local):
         extra = None if correction is None else correction.to(device)
         with crossing(device, statistics, held) as moved:
             of = there.point(x), cohort, keys, round, extra
-            return self.inner.updates(there.objective, *of, *moved).cpu()
+            return self.inner.updates(there.inner, *of, *moved).cpu()
 
     def solve(
         self, objective, start, who, keys, round=1, coupling=None, statistics=None, held=None, jump=None
@@ -89,16 +86,7 @@ class WorkThere(Local):
         leap = jump and jump._replace(by=jump.by.to(device))
         with crossing(device, statistics, held) as moved:
             of = start.to(device), who, keys, round, pull
-            return self.inner.solve(there.objective, *of, *moved, leap).cpu()
-
-    def initial(self, x, clients, statistics=None):
-        return self.inner.initial(x, clients, statistics)
-
-    def work(self, sizes, round=1):
-        return self.inner.work(sizes, round)
-
-    def travel(self, sizes, round):
-        return self.inner.travel(sizes, round)
+            return self.inner.solve(there.inner, *of, *moved, leap).cpu()
 
 
 @contextmanager
